@@ -1,0 +1,1 @@
+//! Benchmarks of the broker against a floor program, in one run.

@@ -1,0 +1,117 @@
+//! What a queue is: its attributes, in the widest range that any protocol or manifest allows.
+
+use std::ops::RangeInclusive;
+
+/// Seconds that a message sent without a delay of its own stays hidden.
+pub const DELAY_SECONDS: RangeInclusive<u32> = 0..=3_600;
+/// Seconds that a received message stays hidden from other receivers.
+pub const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u32> = 0..=43_200;
+/// Seconds after which a message is dropped, received or not.
+pub const RETENTION_SECONDS: RangeInclusive<u32> = 60..=1_296_000;
+/// Seconds for which a deleted message can be brought back.
+pub const REWIND_SECONDS: RangeInclusive<u32> = 0..=1_296_000;
+/// Seconds that a receive waits for a message when the call does not say.
+pub const POLLING_WAIT_SECONDS: RangeInclusive<u32> = 0..=30;
+/// Bytes of one message.
+pub const MAX_MESSAGE_BYTES: RangeInclusive<u32> = 1_024..=1_048_576;
+/// Messages that a queue holds before sends are refused.
+pub const MAX_MESSAGES: RangeInclusive<u64> = 1_000_000..=1_000_000_000;
+/// Messages that are out under a lease at once.
+pub const MAX_IN_FLIGHT: RangeInclusive<u32> = 1..=120_000;
+/// Messages that are hidden by a delay at once.
+pub const MAX_DELAYED: RangeInclusive<u32> = 1..=120_000;
+/// Receives after which a message moves to the dead-letter queue.
+pub const MAX_RECEIVE_COUNT: RangeInclusive<u32> = 1..=1_000;
+/// Seconds of age at which an undeleted message moves to the dead-letter queue.
+pub const MAX_TIME_TO_LIVE_SECONDS: RangeInclusive<u32> = 300..=43_200;
+/// Sources that one dead-letter queue serves at most (CMQ 10780).
+pub const DEAD_LETTER_SOURCES_MAX: usize = 6;
+
+/// Number of a queue, unique in its Broker and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u32);
+
+/// How a queue orders and deduplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Best-effort order; message groups share the queue fairly.
+    Standard,
+    /// Strict order inside a message group; deduplication inside a window of five minutes.
+    Fifo {
+        /// Where a deduplication id is unique.
+        deduplication: DeduplicationScope,
+    },
+}
+
+/// Where a deduplication id is unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeduplicationScope {
+    /// In the whole queue.
+    Queue,
+    /// In each message group.
+    MessageGroup,
+}
+
+/// When a message moves to the dead-letter queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterRule {
+    /// At the receive that would be one more than this many (CMQ `policy` 0, SQS `maxReceiveCount`).
+    MaxReceiveCount(u32),
+    /// At this age in seconds (CMQ `policy` 1).
+    MaxTimeToLiveSeconds(u32),
+}
+
+/// Where undeliverable messages of a queue go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadLetterPolicy {
+    /// The dead-letter queue.
+    pub queue: QueueId,
+    /// When a message moves.
+    pub rule: DeadLetterRule,
+}
+
+/// The settable attributes of a queue. Units are in the names; ranges are the constants of this module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueAttributes {
+    /// Standard or FIFO; fixed when the queue is created.
+    pub kind: QueueKind,
+    /// See [`DELAY_SECONDS`].
+    pub delay_seconds: u32,
+    /// See [`VISIBILITY_TIMEOUT_SECONDS`].
+    pub visibility_timeout_seconds: u32,
+    /// See [`RETENTION_SECONDS`].
+    pub retention_seconds: u32,
+    /// See [`REWIND_SECONDS`]; 0 turns rewinding off.
+    pub rewind_seconds: u32,
+    /// See [`POLLING_WAIT_SECONDS`].
+    pub polling_wait_seconds: u32,
+    /// See [`MAX_MESSAGE_BYTES`].
+    pub max_message_bytes: u32,
+    /// See [`MAX_MESSAGES`].
+    pub max_messages: u64,
+    /// See [`MAX_IN_FLIGHT`].
+    pub max_in_flight: u32,
+    /// See [`MAX_DELAYED`].
+    pub max_delayed: u32,
+    /// None: a message is delivered until it is deleted or expires.
+    pub dead_letter: Option<DeadLetterPolicy>,
+}
+
+impl Default for QueueAttributes {
+    /// The defaults of CMQ with the larger message size of manifests.
+    fn default() -> Self {
+        Self {
+            kind: QueueKind::Standard,
+            delay_seconds: 0,
+            visibility_timeout_seconds: 30,
+            retention_seconds: 345_600,
+            rewind_seconds: 0,
+            polling_wait_seconds: 0,
+            max_message_bytes: 1_048_576,
+            max_messages: 100_000_000,
+            max_in_flight: 120_000,
+            max_delayed: 20_000,
+            dead_letter: None,
+        }
+    }
+}

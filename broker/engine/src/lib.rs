@@ -1,0 +1,3 @@
+//! The queue state machine: pure, synchronous, deterministic.
+
+pub mod attributes;

@@ -1,0 +1,1 @@
+//! A seeded simulator of whole brokers, and the checker of what they did.

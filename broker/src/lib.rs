@@ -1,0 +1,3 @@
+//! The CMQ broker: replicated log, storage, wire protocols.
+
+pub mod service;

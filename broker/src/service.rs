@@ -1,0 +1,3 @@
+//! The typed operations of the product.
+
+pub mod types;

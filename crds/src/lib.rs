@@ -1,0 +1,1 @@
+//! The Kubernetes resource types of CMQ.
