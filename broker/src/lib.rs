@@ -1,3 +1,4 @@
 //! The CMQ broker: replicated log, storage, wire protocols.
 
 pub mod service;
+pub mod storage;

@@ -1,0 +1,92 @@
+//! Rows on disk behind a small trait: apply a batch, read, scan. What the rows mean is the business of the layers above.
+//!
+//! Invariant: whoever reads a row is the one thread that also builds the batches, and it never reads a row that a batch in
+//! flight touches. So a read needs no view of its own, and never sees half of a batch.
+
+use bytes::Bytes;
+
+/// The three trees of a node. Groups and queues are told apart by key prefixes, for a tree costs memory and fsyncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tree {
+    /// Log entries: header rows and body rows. The bodies of messages live here, once.
+    Log,
+    /// Pages of the state machines.
+    State,
+    /// Small rows of the node and its groups: format, hard states, applied indexes, the batch number.
+    Meta,
+}
+
+/// One change of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Inserts or overwrites.
+    Put(Tree, Bytes, Bytes),
+    /// Removes the row, if it is there.
+    Delete(Tree, Bytes),
+}
+
+/// Changes that become visible, and durable, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Consecutive, from 1 on for a new volume. The storage stores it with the batch and finds lost ones by it at the
+    /// next open.
+    pub number: u64,
+    /// In order: a later write of the same row wins.
+    pub writes: Vec<Write>,
+}
+
+/// Where a scan stops, whichever comes first. At least one row is returned if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimit {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+/// Why the storage could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A row or file is damaged: its checksum does not fit, or the database refuses to open.
+    #[error("damaged data in {place}: {detail}")]
+    Damaged {
+        /// File or row.
+        place: String,
+        /// What was found.
+        detail: String,
+    },
+    /// The volume lost batches that had been synced.
+    #[error(
+        "the volume lost data that had been synced: it holds batch {found}, batch {expected} had been durable"
+    )]
+    LostTail {
+        /// Number of the newest batch that is there.
+        found: u64,
+        /// Number that was known to be durable.
+        expected: u64,
+    },
+    /// The operating system refused: no room, no permission, a broken disk. The process cannot go on with this volume.
+    #[error("storage failed while it tried to {0}: {1}")]
+    Io(&'static str, String),
+}
+
+/// Rows on disk, or in the simulator's memory.
+pub trait Store {
+    /// Reads one row.
+    ///
+    /// # Errors
+    /// When the row is damaged or the disk fails; a missing row is `None`.
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Reads rows with `from <= key < to` in ascending order.
+    ///
+    /// # Errors
+    /// When a row is damaged or the disk fails.
+    fn scan(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+        limit: ScanLimit,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+}
