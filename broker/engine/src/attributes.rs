@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::codec::{DecodeError, Reader, Writer};
+
 /// Seconds that a message sent without a delay of its own stays hidden.
 pub const DELAY_SECONDS: RangeInclusive<u32> = 0..=3_600;
 /// Seconds that a received message stays hidden from other receivers.
@@ -113,5 +115,72 @@ impl Default for QueueAttributes {
             max_delayed: 20_000,
             dead_letter: None,
         }
+    }
+}
+
+impl QueueAttributes {
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        let kind = match self.kind {
+            QueueKind::Standard => 0,
+            QueueKind::Fifo { deduplication: DeduplicationScope::Queue } => 1,
+            QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup } => 2,
+        };
+        out.u8(kind);
+        for value in [
+            self.delay_seconds,
+            self.visibility_timeout_seconds,
+            self.retention_seconds,
+            self.rewind_seconds,
+            self.polling_wait_seconds,
+            self.max_message_bytes,
+        ] {
+            out.int(u64::from(value));
+        }
+        out.int(self.max_messages).int(u64::from(self.max_in_flight)).int(u64::from(self.max_delayed));
+        match self.dead_letter {
+            None => _ = out.u8(0),
+            Some(DeadLetterPolicy { queue, rule }) => {
+                let (tag, value) = match rule {
+                    DeadLetterRule::MaxReceiveCount(count) => (1, count),
+                    DeadLetterRule::MaxTimeToLiveSeconds(seconds) => (2, seconds),
+                };
+                out.u8(tag).int(u64::from(queue.0)).int(u64::from(value));
+            }
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = match from.u8()? {
+            0 => QueueKind::Standard,
+            1 => QueueKind::Fifo { deduplication: DeduplicationScope::Queue },
+            2 => QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup },
+            _ => return Err(from.error()),
+        };
+        Ok(Self {
+            kind,
+            delay_seconds: from.int32()?,
+            visibility_timeout_seconds: from.int32()?,
+            retention_seconds: from.int32()?,
+            rewind_seconds: from.int32()?,
+            polling_wait_seconds: from.int32()?,
+            max_message_bytes: from.int32()?,
+            max_messages: from.int()?,
+            max_in_flight: from.int32()?,
+            max_delayed: from.int32()?,
+            dead_letter: match from.u8()? {
+                0 => None,
+                tag @ (1 | 2) => {
+                    let queue = QueueId(from.int32()?);
+                    let value = from.int32()?;
+                    let rule = if tag == 1 {
+                        DeadLetterRule::MaxReceiveCount(value)
+                    } else {
+                        DeadLetterRule::MaxTimeToLiveSeconds(value)
+                    };
+                    Some(DeadLetterPolicy { queue, rule })
+                }
+                _ => return Err(from.error()),
+            },
+        })
     }
 }

@@ -1,0 +1,110 @@
+//! Chunks: dense runs of slots, which map the sequence of a lane to bodies. A closed chunk never changes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::CHUNK_MESSAGES;
+use crate::message::{LaneId, QueueEpoch, Slot};
+
+const FORMAT: u8 = 1;
+
+/// Names a chunk row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkKey {
+    /// The queue and its epoch.
+    pub queue: QueueEpoch,
+    /// The lane.
+    pub lane: LaneId,
+    /// Sequence of the chunk's first message divided by [`CHUNK_MESSAGES`].
+    pub number: u64,
+}
+
+/// A closed chunk: the slots of `first..first + slots.len()`. It may begin after its first sequence, for what was handed
+/// out before it closed is not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    first: u64,
+    slots: Box<[Slot]>,
+}
+
+impl Chunk {
+    /// The slot of a sequence.
+    pub fn slot(&self, sequence: u64) -> Option<&Slot> {
+        self.slots.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
+    }
+
+    /// All slots, in the order of their sequences.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Bytes in memory, for the page budget.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val::<[Slot]>(&self.slots)
+    }
+
+    /// The row of these slots, the first of which has the sequence `first`.
+    pub(crate) fn encode(first: u64, slots: &VecDeque<Slot>) -> Vec<u8> {
+        let mut out = Writer::with_format(FORMAT);
+        encode_slots(first, slots, &mut out);
+        out.bytes
+    }
+
+    /// Reads a chunk row.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub fn decode(row: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::with_format(row, FORMAT, "a chunk row")?;
+        let (first, slots) = decode_slots(&mut from)?;
+        Ok(Self { first, slots: slots.into() })
+    }
+}
+
+pub(crate) fn encode_slots(first: u64, slots: &VecDeque<Slot>, out: &mut Writer) {
+    out.int(first).int(slots.len() as u64);
+    let mut base = Slot::ZERO;
+    for slot in slots {
+        slot.encode(&base, out);
+        base = *slot;
+    }
+}
+
+pub(crate) fn decode_slots(from: &mut Reader<'_>) -> Result<(u64, Vec<Slot>), DecodeError> {
+    let first = from.int()?;
+    let count = from.int()?;
+    if count > CHUNK_MESSAGES {
+        return Err(from.error());
+    }
+    let mut slots = Vec::with_capacity(count as usize);
+    let mut base = Slot::ZERO;
+    for _ in 0..count {
+        base = Slot::decode(&base, from)?;
+        slots.push(base);
+    }
+    Ok((first, slots))
+}
+
+/// The chunk pages that one operation may touch, as its prefetch named them.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    chunks: HashMap<ChunkKey, Arc<Chunk>>,
+}
+
+impl Pages {
+    /// Adds a page.
+    pub fn insert(&mut self, key: ChunkKey, chunk: Arc<Chunk>) {
+        self.chunks.insert(key, chunk);
+    }
+
+    /// A page that was named by the prefetch.
+    pub fn get(&self, key: &ChunkKey) -> Option<&Arc<Chunk>> {
+        self.chunks.get(key)
+    }
+
+    /// Forgets all pages, for the next operation.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+    }
+}

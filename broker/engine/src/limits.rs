@@ -1,0 +1,28 @@
+//! Bounds of the state machines, each with its reason.
+
+/// Messages in one chunk row. A chunk of small messages is about 3 KiB on disk.
+pub const CHUNK_MESSAGES: u64 = 512;
+/// Bodies in one entry: the position takes 12 bits of a message id.
+pub const ENTRY_BODIES_MAX: usize = 1 << 12;
+/// Log indexes of a shard: the index takes 42 bits of a message id, enough for 14 years of 10,000 entries a second.
+pub const LOG_INDEX_MAX: u64 = (1 << 42) - 1;
+/// Shards of a Broker: the shard takes 9 bits of a message id.
+pub const SHARDS_MAX: u16 = (1 << 9) - 1;
+/// Messages of one shard that have state of their own (in flight, delayed, returned); about 100 bytes of memory each.
+pub const RECORDS_MAX: usize = 1_000_000;
+/// Message groups of one shard that hold messages; about 300 bytes of memory each.
+pub const LANES_MAX: usize = 250_000;
+/// Deduplication ids of one shard that are inside their window; about 100 bytes of memory each.
+pub const DEDUPLICATION_IDS_MAX: usize = 1_000_000;
+/// Milliseconds for which a deduplication id is remembered.
+pub const DEDUPLICATION_WINDOW_MS: u64 = 300_000;
+/// Timers, dropped messages and dead-letter moves that one operation handles; what is left waits for the next one.
+pub const STEPS_MAX: usize = 1_024;
+/// Lanes whose chunk pages one operation may touch.
+pub const LANES_TOUCHED_MAX: usize = 16;
+/// Removals of queues that the catalogue remembers for shards that are behind; a shard further behind gets everything.
+pub const REMOVALS_MAX: usize = 65_536;
+/// Queues of a Broker.
+pub const QUEUES_MAX: usize = 10_000;
+
+const _: () = assert!(STEPS_MAX >= LANES_TOUCHED_MAX);

@@ -1,0 +1,142 @@
+//! What applying a command answers, and what has to be written because of it.
+
+use crate::attributes::QueueId;
+use crate::chunk::ChunkKey;
+use crate::message::{BodyRef, DeliveryId};
+
+/// Why a command changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The shard knows no such queue.
+    QueueMissing,
+    /// The queue holds as many messages as it may.
+    HeapFull,
+    /// As many messages are out as the queue allows.
+    TooManyInFlight,
+    /// As many messages are delayed as the queue allows.
+    TooManyDelayed,
+    /// A bound of the shard (`limits`) is reached.
+    ShardFull,
+}
+
+/// One message that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Names the delivery.
+    pub id: DeliveryId,
+    /// Where the body is.
+    pub body: BodyRef,
+    /// Bytes of the body.
+    pub bytes: u32,
+    /// Stamp of the send.
+    pub sent_ms: u64,
+    /// Stamp of the first receive.
+    pub first_received_ms: u64,
+    /// Stamp at which the lease ends.
+    pub visible_again_ms: u64,
+    /// Receives so far, with this one.
+    pub receive_count: u32,
+}
+
+/// What became of one handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The message is finished.
+    Done,
+    /// The lease had ended, or the message was handed out again or is finished.
+    Stale,
+    /// The queue or the message never existed.
+    Unknown,
+}
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to say.
+    Done,
+    /// Nothing was changed.
+    Refused(Refusal),
+    /// Addresses of the messages, in order. A duplicate has the address of the first.
+    Sent(Vec<BodyRef>),
+    /// What was handed out.
+    Received {
+        /// The messages, perhaps none.
+        deliveries: Vec<Delivery>,
+        /// Whether asking again at once may find more: a bound stopped the search.
+        is_partial: bool,
+    },
+    /// One verdict a handle, in order.
+    Deleted(Vec<Deleted>),
+}
+
+/// What has to be written, and who may want to know.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Bodies that nothing refers to any more. May be deleted with the next batch.
+    pub dead_bodies: Vec<BodyRef>,
+    /// Rows of chunks that were closed. Must be written with, or before, the next checkpoint.
+    pub closed_chunks: Vec<(ChunkKey, Vec<u8>)>,
+    /// Queues in which messages may have become ready.
+    pub woken: Vec<QueueId>,
+}
+
+/// Running totals of a queue, for metrics; not part of the replicated state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages stored.
+    pub sent: u64,
+    /// Messages handed out.
+    pub received: u64,
+    /// Messages deleted by a handle.
+    pub deleted: u64,
+    /// Messages that reached the end of their retention.
+    pub expired: u64,
+    /// Messages moved to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Sends that were duplicates.
+    pub deduplicated: u64,
+}
+
+/// Mixes values into the rolling hash by which replicas compare their states.
+#[derive(Clone, Debug)]
+pub(crate) struct Digest(pub(crate) u64);
+
+impl Digest {
+    pub(crate) fn add(&mut self, value: u64) -> &mut Self {
+        // The finalizer of SplitMix64 over the running value: cheap, and every bit matters.
+        let mut mixed = (self.0 ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.0 = mixed ^ (mixed >> 31);
+        self
+    }
+
+    pub(crate) fn outcome(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => _ = self.add(1),
+            Outcome::Refused(refusal) => _ = self.add(2).add(*refusal as u64),
+            Outcome::Sent(bodies) => {
+                self.add(3);
+                for body in bodies {
+                    self.add(body.packed());
+                }
+            }
+            Outcome::Received { deliveries, is_partial } => {
+                self.add(4).add(u64::from(*is_partial));
+                for delivery in deliveries {
+                    self.add(delivery.body.packed())
+                        .add(delivery.id.lane.0)
+                        .add(delivery.id.sequence)
+                        .add(u64::from(delivery.id.generation))
+                        .add(delivery.visible_again_ms);
+                }
+            }
+            Outcome::Deleted(verdicts) => {
+                self.add(5);
+                for verdict in verdicts {
+                    self.add(*verdict as u64);
+                }
+            }
+        }
+    }
+}
