@@ -3,6 +3,23 @@
 //! Invariant: whoever reads a row is the one thread that also builds the batches, and it never reads a row that a batch in
 //! flight touches. So a read needs no view of its own, and never sees half of a batch.
 
+pub mod budget;
+pub mod committer;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
+mod files;
+pub mod fjall_store;
+mod format;
+mod journal;
+mod keeper;
+pub mod options;
+pub mod pressure;
+mod side_file;
+mod space;
+
+pub use format::RESERVED_PREFIX;
+pub use space::Room;
+
 use bytes::Bytes;
 
 /// The three trees of a node. Groups and queues are told apart by key prefixes, for a tree costs memory and fsyncs.
@@ -12,7 +29,8 @@ pub enum Tree {
     Log,
     /// Pages of the state machines.
     State,
-    /// Small rows of the node and its groups: format, hard states, applied indexes, the batch number.
+    /// Small rows of the node and its groups: format, hard states, applied indexes, the batch number. Keys that start
+    /// with [`RESERVED_PREFIX`] belong to the storage.
     Meta,
 }
 
@@ -33,6 +51,17 @@ pub struct Batch {
     pub number: u64,
     /// In order: a later write of the same row wins.
     pub writes: Vec<Write>,
+}
+
+impl Batch {
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let of_write = |write: &Write| match write {
+            Write::Put(_, key, value) => key.len() + value.len(),
+            Write::Delete(_, key) => key.len(),
+        };
+        self.writes.iter().map(of_write).sum()
+    }
 }
 
 /// Where a scan stops, whichever comes first. At least one row is returned if there is one.
@@ -64,6 +93,32 @@ pub enum StoreError {
         found: u64,
         /// Number that was known to be durable.
         expected: u64,
+    },
+    /// A newer program wrote the volume, in a way that this one does not understand.
+    #[error(
+        "the data was written by version {written_by} (format {format}, this program knows {known}): use version \
+         {written_by} or later"
+    )]
+    TooNew {
+        /// Format of the volume.
+        format: u32,
+        /// Format of this program.
+        known: u32,
+        /// Version of the program that wrote it.
+        written_by: String,
+    },
+    /// Another process has the directory open.
+    #[error("another process uses the data directory {0}: stop it, or choose another directory")]
+    InUse(String),
+    /// The volume could never hold what the store needs.
+    #[error("the volume of {dir} has {total} bytes; at least {minimum} are needed (a claim of 1 GiB)")]
+    VolumeTooSmall {
+        /// The data directory.
+        dir: String,
+        /// Bytes of the volume.
+        total: u64,
+        /// Bytes that are needed.
+        minimum: u64,
     },
     /// The operating system refused: no room, no permission, a broken disk. The process cannot go on with this volume.
     #[error("storage failed while it tried to {0}: {1}")]

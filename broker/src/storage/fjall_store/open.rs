@@ -1,0 +1,199 @@
+//! Opening a volume: every state that it can be in ends in an open store or in an error that says what to do.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use fjall::{Database, Keyspace, PersistMode};
+
+use super::super::files::{io_error, lock_dir, sync_dir};
+use super::super::format::{BATCH_KEY, BatchRow, FORMAT_KEY, FormatRow, check_format};
+use super::super::options::{FJALL_WORKERS, JOURNAL_BYTES_SEALED, OPEN_FILES_MAX, Options};
+use super::super::pressure::Counters;
+use super::super::side_file::SideFile;
+use super::super::space::{Ballast, Space, Volume};
+use super::super::{StoreError, Tree, journal};
+use super::{ALL_TREES, FjallStore, Inner, trees};
+
+/// fjall writes this file last when it makes a database.
+const FJALL_MARKER: &str = "version";
+
+pub(super) fn open(options: &Options) -> Result<FjallStore, StoreError> {
+    let dir = &options.dir;
+    std::fs::create_dir_all(dir).map_err(|error| io_error("make the data directory", dir, &error))?;
+    let lock = lock_dir(dir)?;
+    let volume = Volume::of(dir)?;
+    volume.check_size(dir)?;
+    let ballast = Ballast::at(dir.join("ballast"));
+    ballast.release_if_full(volume.free)?;
+
+    let side_file = open_side_file(dir)?;
+    let synced = side_file.number();
+    let db_dir = dir.join("db");
+    if db_dir.join(FJALL_MARKER).exists() {
+        journal::check(&db_dir, synced)?;
+    }
+    let (db, trees) = open_database(&db_dir, options.memory.block_cache)?;
+    let [_, _, meta] = &trees;
+    let last_batch = last_batch(meta)?;
+    check_or_write_format(&db, meta, last_batch)?;
+    if last_batch < synced {
+        return Err(StoreError::LostTail { found: last_batch, expected: synced });
+    }
+    // What the journal held was synced when it was opened.
+    Ok(FjallStore {
+        inner: Arc::new(Inner {
+            db,
+            trees,
+            dir: dir.clone(),
+            memory: options.memory,
+            reclaim: options.reclaim,
+            last_batch,
+            durable: AtomicU64::new(last_batch),
+            space: Space::look(dir)?,
+            ballast,
+            counters: Counters::new(),
+            side_file: Mutex::new(Some(side_file)),
+            _lock: lock,
+        }),
+    })
+}
+
+/// Opens the side file, which is there before the database is, so that one without the other tells what happened.
+fn open_side_file(dir: &Path) -> Result<SideFile, StoreError> {
+    let path = dir.join("durable");
+    let db_dir = dir.join("db");
+    let has_database = db_dir.join(FJALL_MARKER).exists();
+    if !has_database && !path.exists() {
+        if db_dir.exists() {
+            return Err(StoreError::Damaged {
+                place: db_dir.display().to_string(),
+                detail: format!(
+                    "it is no database, and {} is missing: this is no data directory of ours, choose another one",
+                    path.display()
+                ),
+            });
+        }
+        SideFile::create(&path)?;
+    }
+    let side_file = SideFile::open(&path)?;
+    if has_database {
+        return Ok(side_file);
+    }
+    if side_file.number() > 0 {
+        return Err(StoreError::LostTail { found: 0, expected: side_file.number() });
+    }
+    if db_dir.exists() {
+        // A crash while the volume was made: nothing was ever stored in it.
+        std::fs::remove_dir_all(&db_dir)
+            .map_err(|error| io_error("remove a half-made database", &db_dir, &error))?;
+        sync_dir(dir)?;
+    }
+    Ok(side_file)
+}
+
+fn open_database(db_dir: &Path, cache_bytes: u64) -> Result<(Database, [Keyspace; 3]), StoreError> {
+    let open = || {
+        let db = Database::builder(db_dir)
+            .cache_size(cache_bytes)
+            .manual_journal_persist(true)
+            .max_journaling_size(JOURNAL_BYTES_SEALED)
+            .worker_threads(FJALL_WORKERS)
+            .max_cached_files(Some(OPEN_FILES_MAX))
+            .open()?;
+        let open_tree = |tree| db.keyspace(trees::name(tree), || trees::options(tree));
+        let [log, state, meta] = ALL_TREES.map(open_tree);
+        Ok::<_, fjall::Error>((db, [log?, state?, meta?]))
+    };
+    // Damage makes fjall fail an assertion in places.
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(error)) => Err(open_error(db_dir, &error)),
+        Err(_) => Err(damaged(db_dir, "fjall failed an assertion while it read it")),
+    }
+}
+
+fn last_batch(meta: &Keyspace) -> Result<u64, StoreError> {
+    let row = meta.get(BATCH_KEY).map_err(|error| read_error(meta.path(), Tree::Meta, &error))?;
+    match row {
+        None => Ok(0),
+        Some(row) => BatchRow::decode(&row).map(|row| row.number).ok_or_else(|| StoreError::Damaged {
+            place: "the batch row".to_owned(),
+            detail: format!("{row:02x?} is not one"),
+        }),
+    }
+}
+
+fn check_or_write_format(db: &Database, meta: &Keyspace, last_batch: u64) -> Result<(), StoreError> {
+    let current = FormatRow::current();
+    let row = meta.get(FORMAT_KEY).map_err(|error| read_error(meta.path(), Tree::Meta, &error))?;
+    match row {
+        Some(row) if check_format(&row)?.format >= current.format => return Ok(()),
+        None if last_batch > 0 => {
+            return Err(damaged(meta.path(), "batches are there, but no row with the format"));
+        }
+        _ => {}
+    }
+    let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(meta, FORMAT_KEY, current.encode());
+    batch.commit().map_err(|error| refused("write the format", &error))
+}
+
+const ADVICE: &str = "Take the volume out of service and let the replica be rebuilt from its peers; with one \
+                      replica, restore a backup";
+
+fn damaged(place: &Path, detail: &str) -> StoreError {
+    StoreError::Damaged { place: place.display().to_string(), detail: format!("{detail}. {ADVICE}") }
+}
+
+/// Why a database did not open.
+fn open_error(db_dir: &Path, error: &fjall::Error) -> StoreError {
+    use fjall::Error;
+    match error {
+        Error::Locked => StoreError::InUse(db_dir.display().to_string()),
+        Error::Io(error) | Error::Storage(fjall::LsmError::Io(error)) if !is_short_file(error) => {
+            io_error("open the database", db_dir, error)
+        }
+        Error::InvalidVersion(_) | Error::Storage(fjall::LsmError::InvalidVersion(_)) => {
+            StoreError::Damaged {
+                place: db_dir.display().to_string(),
+                detail: format!(
+                    "{error}: it was written by a version of the database that this program does not know"
+                ),
+            }
+        }
+        error => damaged(db_dir, &error.to_string()),
+    }
+}
+
+/// A file that ends too early, or holds what cannot be parsed, is damage; fjall reports it like a refusal of the system.
+fn is_short_file(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+/// Why a read failed.
+pub(super) fn read_error(place: &Path, tree: Tree, error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))
+            if !is_short_file(error) =>
+        {
+            io_error("read a row", place, error)
+        }
+        error => damaged(place, &format!("a row of {} cannot be read: {error}", trees::name(tree))),
+    }
+}
+
+/// Why a write failed. The database takes no further ones, so the process has to end.
+pub(super) fn refused(what: &'static str, error: &fjall::Error) -> StoreError {
+    let detail = match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Poisoned => {
+            "an earlier write, flush or compaction failed; the log has its cause. Often the volume is full"
+                .to_owned()
+        }
+        error => error.to_string(),
+    };
+    StoreError::Io(what, detail)
+}

@@ -1,0 +1,217 @@
+//! Looks through fjall's journals before fjall does.
+//!
+//! On damage in the middle of a journal fjall drops every later batch in silence and truncates the file; on a last batch
+//! that a power cut tore it refuses to open. Both are decided here first, while nothing has been changed: a tail is cut
+//! off only when no batch after it, and not the side file, says that it had been synced. The format is that of the one
+//! fjall version we pin; the tests write journals by fjall and read them here.
+
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::StoreError;
+use super::files::io_error;
+use super::format::{BATCH_KEY, BatchRow};
+
+const START: u8 = 1;
+const ITEM: u8 = 2;
+const END: u8 = 3;
+const TRAILER: [u8; 4] = *b"FJL\x03";
+
+/// What the journals hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct JournalReport {
+    /// The newest batch row in whole batches. None: the journals hold none.
+    pub(super) newest: Option<BatchRow>,
+    /// Bytes of a torn tail that was cut off.
+    pub(super) cut: Option<u64>,
+}
+
+/// Checks all journals of the database in `dir`, and cuts a torn tail off the active one. `synced` is the number in the
+/// side file.
+pub(super) fn check(dir: &Path, synced: u64) -> Result<JournalReport, StoreError> {
+    let mut report = JournalReport::default();
+    let mut last_seqno = None;
+    let paths = journals(dir)?;
+    for (at, path) in paths.iter().enumerate() {
+        let bytes = std::fs::read(path).map_err(|error| io_error("read a journal", path, &error))?;
+        let whole = read_whole_batches(&bytes, path, &mut last_seqno, &mut report.newest)?;
+        let tail = &bytes[whole..];
+        if tail.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let is_active = at + 1 == paths.len();
+        if !is_active {
+            return Err(damaged(path, whole, "and the journal was complete when it was closed"));
+        }
+        let held = report.newest.map_or(0, |row| row.number);
+        if let Some(later) = synced_after(tail, held) {
+            return Err(damaged(
+                path,
+                whole,
+                &format!("but batch {later}, which lies beyond it, had been synced"),
+            ));
+        }
+        if report.newest.is_some() && synced > held {
+            return Err(damaged(
+                path,
+                whole,
+                &format!("but batch {synced}, which lies beyond it, had been synced"),
+            ));
+        }
+        cut(path, whole)?;
+        tracing::warn!(
+            path = %path.display(), offset = whole, last_batch = held,
+            "the journal ended in a torn batch that had not been synced; it is cut off"
+        );
+        report.cut = Some(tail.len() as u64);
+    }
+    Ok(report)
+}
+
+fn damaged(path: &Path, offset: usize, why: &str) -> StoreError {
+    StoreError::Damaged {
+        place: path.display().to_string(),
+        detail: format!(
+            "the batch at byte {offset} is not whole, {why}. Nothing was changed. Take the volume out of service and let \
+             the replica be rebuilt from its peers; with one replica, restore a backup"
+        ),
+    }
+}
+
+/// The journals, oldest first. The last one is active.
+fn journals(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let fail = |error: std::io::Error| io_error("list the journals", dir, &error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".jnl"))
+            .and_then(|number| number.parse::<u64>().ok());
+        found.extend(number.map(|number| (number, path)));
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Walks whole batches from the start; answers where they end.
+fn read_whole_batches(
+    bytes: &[u8],
+    path: &Path,
+    last_seqno: &mut Option<u64>,
+    newest: &mut Option<BatchRow>,
+) -> Result<usize, StoreError> {
+    let mut rest = bytes;
+    while let Some(batch) = Batch::read(rest) {
+        let offset = bytes.len() - rest.len();
+        // The sequence number stands outside fjall's checksum; it gives it away by falling out of line.
+        if last_seqno.is_some_and(|last| batch.seqno <= last) {
+            return Err(damaged(path, offset, "for its sequence number is out of order"));
+        }
+        *last_seqno = Some(batch.seqno);
+        if let Some(row) = batch.row {
+            if newest.is_some_and(|newest| row.number <= newest.number) {
+                return Err(damaged(path, offset, "for its batch number is out of order"));
+            }
+            *newest = Some(row);
+        }
+        rest = &rest[batch.length..];
+    }
+    Ok(bytes.len() - rest.len())
+}
+
+/// Looks for a whole batch anywhere in the bytes after the break, and for its word that batches beyond `held` had been
+/// synced.
+fn synced_after(tail: &[u8], held: u64) -> Option<u64> {
+    let mut at = 0;
+    while let Some(skip) = tail[at..].iter().position(|byte| *byte == START) {
+        at += skip;
+        match Batch::read(&tail[at..]) {
+            Some(Batch { row: Some(row), .. }) if row.synced > held => return Some(row.synced),
+            Some(batch) => at += batch.length,
+            None => at += 1,
+        }
+    }
+    None
+}
+
+fn cut(path: &Path, length: usize) -> Result<(), StoreError> {
+    let cut = || {
+        let file = std::fs::File::options().write(true).open(path)?;
+        file.set_len(length as u64)?;
+        file.sync_all()
+    };
+    cut().map_err(|error| io_error("cut a torn tail off a journal", path, &error))
+}
+
+/// A whole batch: start mark, items, end mark with a checksum that fits.
+struct Batch {
+    length: usize,
+    seqno: u64,
+    row: Option<BatchRow>,
+}
+
+impl Batch {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader { rest: bytes };
+        if reader.u8()? != START {
+            return None;
+        }
+        let items = reader.u32()?;
+        let seqno = reader.u64()?;
+        let mut row = None;
+        let mut hasher = Xxh3::new();
+        for _ in 0..items {
+            let before = reader.rest;
+            let (key, value) = reader.item()?;
+            hasher.update(&before[..before.len() - reader.rest.len()]);
+            if key == BATCH_KEY {
+                row = BatchRow::decode(value);
+            }
+        }
+        let is_whole = reader.u8()? == END && reader.u64()? == hasher.finish() && reader.take(4)? == TRAILER;
+        is_whole.then_some(Self { length: bytes.len() - reader.rest.len(), seqno, row })
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|byte| byte[0])
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    /// Key and value. We never compress, and never clear a tree.
+    fn item(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let (tag, _kind, compression) = (self.u8()?, self.u8()?, self.u8()?);
+        if tag != ITEM || compression != 0 {
+            return None;
+        }
+        let _tree = self.u64()?;
+        let key_length = u16::from_le_bytes(self.take(2)?.try_into().ok()?);
+        let value_length = self.u32()?;
+        if self.u32()? != value_length {
+            return None;
+        }
+        Some((self.take(usize::from(key_length))?, self.take(value_length as usize)?))
+    }
+}
