@@ -24,10 +24,12 @@ const LOG_LINES_SHOWN: usize = 12;
 /// How long a server may take to end after SIGTERM before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A running server. Dropping it kills the process.
+/// A running server. Dropping it kills the process, or tells that it had already ended by itself: a call that fails
+/// for this reason does not say so.
 pub struct Server {
     name: &'static str,
     child: Child,
+    end_is_known: bool,
     log: PathBuf,
     /// Where clients connect.
     pub client: SocketAddr,
@@ -58,7 +60,8 @@ impl Server {
             .spawn()
             .map_err(Error::io(format!("cannot start {program}")))?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { name, child, log: log.to_path_buf(), client: unknown, admin: None };
+        let mut server =
+            Server { name, child, end_is_known: false, log: log.to_path_buf(), client: unknown, admin: None };
         let start = Instant::now();
         loop {
             let text = fs::read_to_string(log).map_err(Error::io("cannot read a server's log"))?;
@@ -120,6 +123,7 @@ impl Server {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).map_err(|errno| Error::io("cannot signal")(errno.into()))?;
         }
+        self.end_is_known = true;
         let start = Instant::now();
         loop {
             match self.child.try_wait().map_err(Error::io("cannot wait for a server"))? {
@@ -135,7 +139,10 @@ impl Server {
 
     fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait().map_err(Error::io("cannot wait for a server"))? {
-            Some(status) => Err(self.failure(&format!("ended with {status}"))),
+            Some(status) => {
+                self.end_is_known = true;
+                Err(self.failure(&format!("ended with {status}")))
+            }
             None => Ok(()),
         }
     }
@@ -148,6 +155,10 @@ impl Server {
     }
 
     fn end(&mut self) {
+        if let (Ok(Some(status)), false) = (self.child.try_wait(), self.end_is_known) {
+            eprintln!("bench: {}", self.failure(&format!("ended by itself with {status}")));
+        }
+        self.end_is_known = true;
         // Both fail only when the process has already ended and been waited for.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
