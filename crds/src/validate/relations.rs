@@ -1,0 +1,156 @@
+//! How fields must relate: the twins in Rust of the CEL rules that need no old object.
+
+use super::{FieldError, FieldPath};
+use crate::bounds::{
+    BROKER_NAME_LENGTH_MAX, BROKER_NAME_PATTERN, STORAGE_BYTES_MIN, WIRE_NAME_LENGTH_MAX, WIRE_NAME_PATTERN,
+};
+use crate::broker::BrokerSpec;
+use crate::broker::storage::byte_size;
+use crate::queue::Queue;
+
+/// Every relation that a Queue, right by its schema, breaks.
+pub(super) fn check(queue: &Queue) -> Vec<FieldError> {
+    [
+        one_broker(queue),
+        own_pods_name(queue),
+        wire_name(queue),
+        fifo_name(queue),
+        rewind_within_retention(queue),
+        one_dead_letter_rule(queue),
+        dead_letter_within_retention(queue),
+        dead_letter_elsewhere(queue),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(queue.spec.broker.iter().flat_map(broker))
+    .collect()
+}
+
+/// An error in the field that these keys lead to.
+fn wrong(keys: &[&str], problem: String, allowed: impl Into<String>) -> FieldError {
+    FieldError { path: FieldPath::of(keys), problem, allowed: allowed.into() }
+}
+
+fn one_broker(queue: &Queue) -> Option<FieldError> {
+    let problem = match (&queue.spec.broker_ref, &queue.spec.broker) {
+        (Some(_), Some(_)) => "has both brokerRef and broker",
+        (None, None) => "has neither brokerRef nor broker",
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let allowed =
+        "exactly one of brokerRef (shares a Broker's pods) and broker (pods of its own; {} is the least)";
+    Some(wrong(&["spec"], problem.into(), allowed))
+}
+
+fn own_pods_name(queue: &Queue) -> Option<FieldError> {
+    let name = queue.metadata.name.as_deref().unwrap_or_default();
+    if queue.spec.broker.is_none() || is_broker_name(name) {
+        return None;
+    }
+    let allowed = format!(
+        "for a queue with pods of its own at most {BROKER_NAME_LENGTH_MAX} characters that match \
+         {BROKER_NAME_PATTERN}; spec.queueName holds any other name"
+    );
+    Some(wrong(&["metadata", "name"], format!("is {name:?}"), allowed))
+}
+
+/// Whether a name matches [`BROKER_NAME_PATTERN`] within its length.
+fn is_broker_name(name: &str) -> bool {
+    name.len() <= BROKER_NAME_LENGTH_MAX as usize
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// Whether a name matches [`WIRE_NAME_PATTERN`] within its length.
+fn is_wire_name(name: &str) -> bool {
+    let stem = name.strip_suffix(".fifo").unwrap_or(name);
+    name.len() <= WIRE_NAME_LENGTH_MAX as usize
+        && !stem.is_empty()
+        && stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// The field that holds the name on the wire.
+fn wire_name_field(queue: &Queue) -> &'static [&'static str] {
+    if queue.spec.queue_name.is_some() { &["spec", "queueName"] } else { &["metadata", "name"] }
+}
+
+fn wire_name(queue: &Queue) -> Option<FieldError> {
+    let name = queue.wire_name();
+    let allowed = format!(
+        "as name on the wire at most {WIRE_NAME_LENGTH_MAX} characters that match {WIRE_NAME_PATTERN}; \
+         spec.queueName holds it where metadata.name cannot"
+    );
+    (!is_wire_name(name)).then(|| wrong(wire_name_field(queue), format!("is {name:?}"), allowed))
+}
+
+fn fifo_name(queue: &Queue) -> Option<FieldError> {
+    let name = queue.wire_name();
+    let allowed = match (name.ends_with(".fifo"), queue.spec.fifo.is_some()) {
+        (false, true) => "a name that ends in .fifo, for spec.fifo is set; spec.queueName can hold it",
+        (true, false) => "a name that does not end in .fifo, for spec.fifo is not set",
+        (true, true) | (false, false) => return None,
+    };
+    Some(wrong(wire_name_field(queue), format!("is {name:?}"), allowed))
+}
+
+fn rewind_within_retention(queue: &Queue) -> Option<FieldError> {
+    let (rewind, retention) = (queue.spec.rewind_seconds, queue.spec.retention_seconds);
+    let allowed = format!("at most spec.retentionSeconds, which is {retention}");
+    (rewind > retention).then(|| wrong(&["spec", "rewindSeconds"], format!("is {rewind}"), allowed))
+}
+
+fn one_dead_letter_rule(queue: &Queue) -> Option<FieldError> {
+    let dead_letter = queue.spec.dead_letter.as_ref()?;
+    let problem = match (dead_letter.max_receive_count, dead_letter.max_time_to_live_seconds) {
+        (Some(_), Some(_)) => "has both maxReceiveCount and maxTimeToLiveSeconds",
+        (None, None) => "has neither maxReceiveCount nor maxTimeToLiveSeconds",
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let allowed = "exactly one of maxReceiveCount and maxTimeToLiveSeconds";
+    Some(wrong(&["spec", "deadLetter"], problem.into(), allowed))
+}
+
+fn dead_letter_within_retention(queue: &Queue) -> Option<FieldError> {
+    let age = queue.spec.dead_letter.as_ref()?.max_time_to_live_seconds?;
+    let retention = queue.spec.retention_seconds;
+    let allowed = format!("less than spec.retentionSeconds, which is {retention}");
+    let keys = ["spec", "deadLetter", "maxTimeToLiveSeconds"];
+    (age >= retention).then(|| wrong(&keys, format!("is {age}"), allowed))
+}
+
+fn dead_letter_elsewhere(queue: &Queue) -> Option<FieldError> {
+    let name = &queue.spec.dead_letter.as_ref()?.queue_ref.name;
+    let keys = ["spec", "deadLetter", "queueRef", "name"];
+    (queue.metadata.name.as_ref() == Some(name))
+        .then(|| wrong(&keys, format!("is {name:?}, this queue itself"), "another queue"))
+}
+
+/// The relations inside a BrokerSpec.
+fn broker(spec: &BrokerSpec) -> Vec<FieldError> {
+    [storage_size(spec), client_certificate(spec), image(spec)].into_iter().flatten().collect()
+}
+
+fn storage_size(spec: &BrokerSpec) -> Option<FieldError> {
+    let size = &spec.storage.size;
+    let allowed = format!("at least {}Gi", STORAGE_BYTES_MIN >> 30);
+    let keys = ["spec", "broker", "storage", "size"];
+    byte_size(size)
+        .is_none_or(|bytes| bytes < STORAGE_BYTES_MIN)
+        .then(|| wrong(&keys, format!("is {size:?}"), allowed))
+}
+
+fn client_certificate(spec: &BrokerSpec) -> Option<FieldError> {
+    let client = spec.tls.client.as_ref()?;
+    let keys = ["spec", "broker", "tls", "client"];
+    (client.secret_ref.is_some() && client.issuer_ref.is_some())
+        .then(|| wrong(&keys, "has both secretRef and issuerRef".into(), "at most one of them"))
+}
+
+fn image(spec: &BrokerSpec) -> Option<FieldError> {
+    let image = spec.image.as_ref()?;
+    let keys = ["spec", "broker", "image"];
+    image
+        .ends_with(":latest")
+        .then(|| wrong(&keys, format!("is {image:?}"), "a version or a digest, not latest"))
+}

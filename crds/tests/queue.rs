@@ -1,0 +1,103 @@
+//! One verdict everywhere: the schema, its CEL rules and their twins in Rust are given the same objects, those of
+//! `tests/cases`, each of which a real API server takes or refuses too.
+
+use cmq_crds::queue::{Queue, QueueSpec};
+use cmq_crds::validate::{parse, validate};
+use cmq_crds::{GROUP, VERSION, manifest};
+use kube::CustomResourceExt;
+use kube_cel::Validator;
+use serde_json::{Value, json};
+
+const VALID: &str = include_str!("cases/valid.yaml");
+const INVALID: &str = include_str!("cases/invalid.yaml");
+
+fn schema() -> Value {
+    let definition = serde_json::to_value(manifest::queue()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+fn documents(text: &str) -> Vec<(&str, Value)> {
+    text.split("\n---\n").map(|text| (text, serde_saphyr::from_str(text).unwrap())).collect()
+}
+
+/// Whether the CEL rules of the schema refuse an object (or a change, when the old object is given).
+fn refused_by_cel(object: &Value, old: Option<&Value>) -> bool {
+    Validator::new().validate_with_defaults(&schema(), object, old).is_err()
+}
+
+#[test]
+fn valid_objects_pass_everywhere() {
+    for (text, object) in documents(VALID) {
+        let queue = parse(object.clone()).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+        assert_eq!(validate(&queue), [], "{text}");
+        assert!(!refused_by_cel(&object, None), "{text}");
+    }
+}
+
+#[test]
+fn invalid_objects_are_refused_at_the_field() {
+    for (text, object) in documents(INVALID) {
+        let comment = text.lines().filter_map(|line| line.strip_prefix("# ")).next_back().unwrap();
+        let (path, allowed) = comment.split_once(": ").unwrap();
+        let errors = parse(object).expect_err(text);
+        let found =
+            errors.iter().any(|error| error.path.to_string() == path && error.allowed.contains(allowed));
+        assert!(found, "expected {comment:?}, found {errors:#?}");
+    }
+}
+
+#[test]
+fn immutable_fields() {
+    let spec = |spec: Value| json!({ "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Queue", "metadata": { "name": "q" }, "spec": spec });
+    let shared = json!({ "name": "other" });
+    for (old, new, allowed) in [
+        (json!({ "broker": {} }), json!({ "broker": { "replicas": 3 } }), true),
+        (json!({ "broker": {} }), json!({ "brokerRef": shared }), false),
+        (json!({ "brokerRef": shared }), json!({ "broker": {} }), false),
+        (json!({ "brokerRef": shared }), json!({ "brokerRef": shared, "delaySeconds": 1 }), true),
+        (json!({ "brokerRef": shared }), json!({ "brokerRef": { "name": "third" } }), false),
+        (json!({ "broker": { "shards": 3 } }), json!({ "broker": { "shards": 4 } }), true),
+        (json!({ "broker": { "shards": 3 } }), json!({ "broker": { "shards": 2 } }), false),
+        (json!({ "broker": { "shards": 3 } }), json!({ "broker": {} }), true),
+        (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {}, "queueName": "a" }), true),
+        (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {}, "queueName": "b" }), false),
+        (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {} }), false),
+        (json!({ "broker": {} }), json!({ "broker": {}, "queueName": "a" }), false),
+        (
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": {} }),
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": { "contentBasedDeduplication": true } }),
+            true,
+        ),
+        (
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": {} }),
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": { "deduplicationScope": "MessageGroup" } }),
+            false,
+        ),
+    ] {
+        assert_eq!(!refused_by_cel(&spec(new.clone()), Some(&spec(old.clone()))), allowed, "{old} to {new}");
+    }
+}
+
+#[test]
+fn left_out_attributes_have_the_defaults_of_the_type() {
+    let queue = parse(documents(VALID).remove(0).1).unwrap();
+    assert_eq!(queue.spec, QueueSpec { broker: Some(Default::default()), ..QueueSpec::default() });
+    assert_eq!(queue.wire_name(), "least");
+}
+
+#[test]
+fn a_stored_object_reads_back() {
+    for (text, object) in documents(VALID) {
+        let queue = parse(object).unwrap();
+        let written = serde_json::to_value(&queue).unwrap();
+        assert_eq!(serde_json::from_value::<Queue>(written.clone()).unwrap().spec, queue.spec, "{text}");
+        assert_eq!(parse(written).unwrap().spec, queue.spec, "{text}");
+    }
+}
+
+#[test]
+fn the_plural_and_the_names_stay() {
+    let names = Queue::crd().spec.names;
+    assert_eq!((names.plural.as_str(), names.kind.as_str()), ("queues", "Queue"));
+    assert_eq!((names.short_names, names.categories), (Some(vec!["cq".into()]), Some(vec!["cmq".into()])));
+}
