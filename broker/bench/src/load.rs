@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::http::Connection;
-use crate::process::Usage;
+use crate::process::{Usage, usage as own_usage};
 use crate::work::Work;
 
 /// How long the calls under way may take to end when a round is over.
@@ -39,6 +39,8 @@ pub struct Round {
     pub seconds: f64,
     /// CPU time of the server (user and system), in seconds.
     pub cpu_seconds: f64,
+    /// CPU time of this process, the load generator, in seconds.
+    pub generator_seconds: f64,
     /// Bytes that the server caused to be written to the disk.
     pub written_bytes: u64,
 }
@@ -54,6 +56,12 @@ impl Round {
     #[must_use]
     pub fn cpu_micros_per_message(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.messages.max(1) as f64
+    }
+
+    /// The load generator's CPU time for a message, in microseconds: what it takes from the server on the same cores.
+    #[must_use]
+    pub fn generator_micros_per_message(&self) -> f64 {
+        self.generator_seconds * 1e6 / self.messages.max(1) as f64
     }
 
     /// Bytes written to the disk for a message.
@@ -117,16 +125,18 @@ pub async fn closed_loop<W: Work + 'static>(
         });
     }
     run_for(&mut tasks, plan.warm_up).await?;
-    let (start, messages, before) = (Instant::now(), done.get(), usage()?);
+    let own = || own_usage(std::process::id());
+    let (start, messages, before, own_before) = (Instant::now(), done.get(), usage()?, own()?);
     run_for(&mut tasks, plan.window).await?;
     let (seconds, messages) = (start.elapsed().as_secs_f64(), done.get() - messages);
-    let after = usage()?;
+    let (after, own_after) = (usage()?, own()?);
     stop.set(true);
     drain(tasks).await?;
     Ok(Round {
         messages,
         seconds,
         cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+        generator_seconds: own_after.cpu_seconds - own_before.cpu_seconds,
         written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
     })
 }

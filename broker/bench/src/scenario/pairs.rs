@@ -120,6 +120,7 @@ fn evaluate(bench: &Bench, kind: Kind, rounds: &[(FloorRound, Round)]) -> Compar
     };
     let (broker_rate, rate_ratio) = compare("messages/s", 0, Round::rate);
     let (_, cpu_ratio) = compare("server CPU, µs a message", 1, Round::cpu_micros_per_message);
+    compare("load generator CPU, µs a message", 1, Round::generator_micros_per_message);
     compare("written to disk, bytes a message", 0, Round::written_bytes_per_message);
     let grouping: Series = rounds.iter().map(|(floor, _)| floor.messages_per_flush).collect();
     section.row(["appends a flush".into(), spread(&grouping, 1), "–".into(), "–".into()]);
@@ -139,7 +140,7 @@ mod tests {
     use std::time::Duration;
 
     fn round(messages: u64, cpu_seconds: f64) -> Round {
-        Round { messages, seconds: 1.0, cpu_seconds, written_bytes: messages * 2000 }
+        Round { messages, seconds: 1.0, cpu_seconds, generator_seconds: 0.2, written_bytes: messages * 2000 }
     }
 
     #[test]
