@@ -47,7 +47,7 @@ fn everything_is_bounded_and_described() {
 }
 
 fn schema() -> Value {
-    let definition = serde_json::to_value(manifest::queue()).unwrap();
+    let definition = serde_json::to_value(manifest::queue()).expect("a definition is plain data");
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
@@ -76,7 +76,7 @@ fn check(schema: &Value, path: &str) {
         "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     ];
-    for keyword in schema.as_object().unwrap().keys() {
+    for keyword in schema.as_object().expect("a schema is an object").keys() {
         assert!(known.contains(&keyword.as_str()), "{path}: {keyword}");
     }
     if let Some(format) = schema["format"].as_str() {

@@ -12,12 +12,14 @@ const VALID: &str = include_str!("cases/valid.yaml");
 const INVALID: &str = include_str!("cases/invalid.yaml");
 
 fn schema() -> Value {
-    let definition = serde_json::to_value(manifest::queue()).unwrap();
+    let definition = serde_json::to_value(manifest::queue()).expect("a definition is plain data");
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
 fn documents(text: &str) -> Vec<(&str, Value)> {
-    text.split("\n---\n").map(|text| (text, serde_saphyr::from_str(text).unwrap())).collect()
+    text.split("\n---\n")
+        .map(|text| (text, serde_saphyr::from_str(text).expect("the cases are YAML")))
+        .collect()
 }
 
 /// Whether the CEL rules of the schema refuse an object (or a change, when the old object is given).
