@@ -191,6 +191,8 @@ async fn measure(options: &Options, bench: &Bench) -> Result<bool> {
             passed &= show(&backlog::measure(bench, backlog.shape()).await?);
             passed &= show(&waiters::measure(bench, waiters.shape()).await?);
             println!("All gates: {}.", if passed { "pass" } else { "**fail**" });
+            println!("To repeat: `cargo build --release -p cmq-broker -p cmq-bench`, then");
+            println!("`target/release/bench --gate all` on a machine that does nothing else.");
             passed
         }
     })
