@@ -1,0 +1,9 @@
+//! The wire protocols: requests to typed calls, outcomes to bytes. No queue logic.
+
+pub mod admin;
+pub mod client;
+pub mod cmq;
+pub mod http;
+
+mod route;
+mod sqs;

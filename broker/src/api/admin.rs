@@ -1,0 +1,113 @@
+//! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`.
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::http::limits::Limits;
+use super::http::{self, Handler, Response, text};
+use crate::metrics::Metrics;
+
+/// Connections at once at most.
+const CONNECTIONS_MAX: usize = 256;
+/// What the port serves, for callers who ask for something else.
+const PATHS: &str = "this port serves GET /livez, /readyz and /metrics\n";
+
+/// Serves the admin port until `stop` turns true or its sender is gone. `ready` says whether clients may be sent here.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: &Metrics,
+    ready: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+) {
+    let port = Port { registry: metrics.registry().clone(), ready };
+    let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
+    http::serve(listener, port, limits, metrics.admin_port.clone(), stop).await;
+}
+
+#[derive(Clone)]
+struct Port {
+    registry: Registry,
+    ready: watch::Receiver<bool>,
+}
+
+impl Handler for Port {
+    async fn handle(&self, request: Request<Incoming>) -> Response {
+        self.answer(request.method(), request.uri().path())
+    }
+
+    fn panicked(&self) -> Response {
+        text(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the broker's log has more\n")
+    }
+}
+
+impl Port {
+    fn answer(&self, method: &Method, path: &str) -> Response {
+        let page: fn(&Self) -> Response = match path {
+            "/livez" => |_| text(StatusCode::OK, "ok\n"),
+            "/readyz" => Self::readiness,
+            "/metrics" => Self::metrics,
+            _ => return text(StatusCode::NOT_FOUND, PATHS),
+        };
+        if method != Method::GET && method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PATHS);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        page(self)
+    }
+
+    fn readiness(&self) -> Response {
+        if *self.ready.borrow() {
+            text(StatusCode::OK, "ok\n")
+        } else {
+            text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not ready: the broker is starting, recovering or stopping\n",
+            )
+        }
+    }
+
+    fn metrics(&self) -> Response {
+        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(page) => {
+                let mut response = text(StatusCode::OK, page);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot write the metrics page");
+                self.panicked()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ready: bool, method: &Method, path: &str, status: u16) -> Response {
+        let port = Port { registry: Metrics::new().registry().clone(), ready: watch::channel(ready).1 };
+        let response = port.answer(method, path);
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        response
+    }
+
+    #[test]
+    fn pages() {
+        check(false, &Method::GET, "/livez", 200);
+        check(false, &Method::GET, "/readyz", 503);
+        check(true, &Method::GET, "/readyz", 200);
+        check(true, &Method::HEAD, "/readyz", 200);
+        let metrics = check(false, &Method::GET, "/metrics", 200);
+        assert_eq!(metrics.headers()[CONTENT_TYPE], TEXT_FORMAT);
+        check(true, &Method::GET, "/", 404);
+        check(true, &Method::POST, "/v2/index.php", 404);
+        let refused = check(true, &Method::POST, "/metrics", 405);
+        assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
+    }
+}

@@ -1,0 +1,117 @@
+//! The actions of the CMQ protocol.
+
+/// An action that this broker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Makes a queue.
+    CreateQueue,
+    /// Lists queues by a part of their name.
+    ListQueue,
+    /// Says everything about a queue.
+    GetQueueAttributes,
+    /// Removes a queue with its messages.
+    DeleteQueue,
+    /// Stores a message.
+    SendMessage,
+    /// Stores up to 16 messages.
+    BatchSendMessage,
+    /// Hands out a message.
+    ReceiveMessage,
+    /// Hands out up to 16 messages.
+    BatchReceiveMessage,
+    /// Deletes a message that was handed out.
+    DeleteMessage,
+    /// Deletes up to 16 of them.
+    BatchDeleteMessage,
+}
+
+/// Names of the served actions in the order of [`Action`]; label values of the request metrics.
+pub(crate) const SERVED: [(Action, &str); 10] = [
+    (Action::CreateQueue, "CreateQueue"),
+    (Action::ListQueue, "ListQueue"),
+    (Action::GetQueueAttributes, "GetQueueAttributes"),
+    (Action::DeleteQueue, "DeleteQueue"),
+    (Action::SendMessage, "SendMessage"),
+    (Action::BatchSendMessage, "BatchSendMessage"),
+    (Action::ReceiveMessage, "ReceiveMessage"),
+    (Action::BatchReceiveMessage, "BatchReceiveMessage"),
+    (Action::DeleteMessage, "DeleteMessage"),
+    (Action::BatchDeleteMessage, "BatchDeleteMessage"),
+];
+
+/// Actions of the protocol that this broker does not serve.
+const NOT_SERVED: [&str; 19] = [
+    "SetQueueAttributes",
+    "RewindQueue",
+    "UnbindDeadLetterQueue",
+    "ListDeadLetterSourceQueues",
+    "QueryQueueRoute",
+    "CreateTopic",
+    "ListTopic",
+    "GetTopicAttributes",
+    "SetTopicAttributes",
+    "DeleteTopic",
+    "PublishMessage",
+    "BatchPublishMessage",
+    "QueryTopicRoute",
+    "Subscribe",
+    "Unsubscribe",
+    "ListSubscriptionByTopic",
+    "GetSubscriptionAttributes",
+    "SetSubscriptionAttributes",
+    "ClearSubscriptionFilterTags",
+];
+
+/// What an action name means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// The broker serves it.
+    Served(Action),
+    /// The protocol has it under this name, the broker does not serve it.
+    NotServed(&'static str),
+    /// The protocol does not have it.
+    Unknown,
+}
+
+impl Action {
+    /// Looks an action up by its name, whatever its capitals: public clients send odd ones. One public client calls
+    /// `BatchDeleteMessage` by the name of its own request type.
+    pub(crate) fn named(name: &str) -> Named {
+        let name =
+            if name.eq_ignore_ascii_case("BatchDeleteMessageReq") { "BatchDeleteMessage" } else { name };
+        if let Some((action, _)) = SERVED.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)) {
+            return Named::Served(*action);
+        }
+        match NOT_SERVED.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+            Some(known) => Named::NotServed(known),
+            None => Named::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn served_actions_stand_at_their_number() {
+        for (index, (action, name)) in SERVED.into_iter().enumerate() {
+            assert_eq!(action as usize, index);
+            assert_eq!(format!("{action:?}"), name);
+        }
+    }
+
+    #[test]
+    fn capitals_do_not_matter() {
+        for (name, meant) in [
+            ("SendMessage", Named::Served(Action::SendMessage)),
+            ("sendmessage", Named::Served(Action::SendMessage)),
+            ("BatchDeleteMessageReq", Named::Served(Action::BatchDeleteMessage)),
+            ("ClearSUbscriptionFIlterTags", Named::NotServed("ClearSubscriptionFilterTags")),
+            ("SendMessages", Named::Unknown),
+            ("", Named::Unknown),
+        ] {
+            assert_eq!(Action::named(name), meant, "{name}");
+        }
+    }
+}
