@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod api;
+pub mod manifests;
 pub mod metrics;
+pub mod replication;
 pub mod service;
 pub mod storage;

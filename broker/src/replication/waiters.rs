@@ -1,0 +1,90 @@
+//! Receives that wait for a message, in the order of their arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cmq_engine::attributes::QueueId;
+
+/// Waiters of one queue at most.
+pub(crate) const WAITERS_PER_QUEUE_MAX: usize = 10_000;
+/// Waiters of a node at most.
+pub(crate) const WAITERS_MAX: usize = 100_000;
+
+/// A receive that waits, or is on its way through the log.
+#[derive(Debug)]
+pub(crate) struct Waiter<T> {
+    pub(crate) token: T,
+    pub(crate) queue: QueueId,
+    pub(crate) max: u16,
+    pub(crate) visibility_ms: Option<u64>,
+    /// Monotonic milliseconds at which it is answered empty.
+    pub(crate) deadline_ms: u64,
+    /// Place in the order of arrival.
+    pub(crate) ticket: u64,
+    /// Messages that are set aside for it while it is on its way through the log.
+    pub(crate) claim: u64,
+}
+
+/// All waiters of a node.
+#[derive(Debug)]
+pub(crate) struct Waiters<T> {
+    queues: BTreeMap<QueueId, BTreeMap<u64, Waiter<T>>>,
+    deadlines: BTreeSet<(u64, u64, QueueId)>,
+}
+
+impl<T> Default for Waiters<T> {
+    fn default() -> Self {
+        Self { queues: BTreeMap::new(), deadlines: BTreeSet::new() }
+    }
+}
+
+impl<T> Waiters<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    pub(crate) fn of(&self, queue: QueueId) -> usize {
+        self.queues.get(&queue).map_or(0, BTreeMap::len)
+    }
+
+    /// Adds a waiter at its place in the order of arrival; gives it back when a bound is reached.
+    pub(crate) fn push(&mut self, waiter: Waiter<T>) -> Result<(), Waiter<T>> {
+        if self.len() >= WAITERS_MAX || self.of(waiter.queue) >= WAITERS_PER_QUEUE_MAX {
+            return Err(waiter);
+        }
+        self.deadlines.insert((waiter.deadline_ms, waiter.ticket, waiter.queue));
+        self.queues.entry(waiter.queue).or_default().insert(waiter.ticket, waiter);
+        Ok(())
+    }
+
+    /// The first in the order of arrival.
+    pub(crate) fn pop(&mut self, queue: QueueId) -> Option<Waiter<T>> {
+        let (_, waiter) = self.queues.get_mut(&queue)?.pop_first()?;
+        self.forget(&waiter);
+        Some(waiter)
+    }
+
+    /// One whose time is over.
+    pub(crate) fn pop_due(&mut self, now_ms: u64) -> Option<Waiter<T>> {
+        let (_, ticket, queue) = self.deadlines.first().copied().filter(|(due_ms, ..)| *due_ms <= now_ms)?;
+        let waiter = self.queues.get_mut(&queue)?.remove(&ticket)?;
+        self.forget(&waiter);
+        Some(waiter)
+    }
+
+    fn forget(&mut self, waiter: &Waiter<T>) {
+        self.deadlines.remove(&(waiter.deadline_ms, waiter.ticket, waiter.queue));
+        if self.of(waiter.queue) == 0 {
+            self.queues.remove(&waiter.queue);
+        }
+    }
+
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        self.deadlines.first().map(|(due_ms, ..)| *due_ms)
+    }
+
+    /// Takes all of them, for the end.
+    pub(crate) fn drain(&mut self) -> Vec<Waiter<T>> {
+        self.deadlines.clear();
+        std::mem::take(&mut self.queues).into_values().flat_map(BTreeMap::into_values).collect()
+    }
+}
