@@ -58,6 +58,7 @@ impl Chunk {
     pub fn decode(row: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Reader::with_format(row, FORMAT, "a chunk row")?;
         let (first, slots) = decode_slots(&mut from)?;
+        from.end()?;
         Ok(Self { first, slots: slots.into() })
     }
 }
@@ -106,5 +107,22 @@ impl Pages {
     /// Forgets all pages, for the next operation.
     pub fn clear(&mut self) {
         self.chunks.clear();
+    }
+}
+
+/// The pages that the prefetch of the running operation named: the only ones that it may see, so that an outcome never
+/// hangs on what else is at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NamedPages<'a> {
+    pub(crate) named: &'a [ChunkKey],
+    pub(crate) pages: &'a Pages,
+}
+
+impl<'a> NamedPages<'a> {
+    /// A page; None when the prefetch did not name it.
+    pub(crate) fn get(&self, key: &ChunkKey) -> Option<&'a Chunk> {
+        self.named.contains(key).then(|| {
+            self.pages.get(key).expect("the caller hands over every page that the prefetch named").as_ref()
+        })
     }
 }

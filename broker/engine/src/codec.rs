@@ -43,6 +43,22 @@ impl Writer {
         self.int(((difference << 1) ^ (difference >> 63)) as u64)
     }
 
+    /// Appends whether there is an integer, and the integer.
+    pub fn int_option(&mut self, value: Option<u64>) -> &mut Self {
+        match value {
+            None => self.u8(0),
+            Some(value) => self.u8(1).int(value),
+        }
+    }
+
+    /// Appends whether there is a text, and the text.
+    pub fn text_option(&mut self, value: Option<&str>) -> &mut Self {
+        match value {
+            None => self.u8(0),
+            Some(value) => self.u8(1).blob(value.as_bytes()),
+        }
+    }
+
     /// Appends a length and as many bytes.
     pub fn blob(&mut self, value: &[u8]) -> &mut Self {
         self.int(value.len() as u64);
@@ -88,6 +104,14 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Says that there is nothing left.
+    ///
+    /// # Errors
+    /// When there is.
+    pub fn end(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.error()) }
+    }
+
     /// Takes one byte.
     ///
     /// # Errors
@@ -96,6 +120,18 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.rest.split_first().ok_or(DecodeError { what: self.what })?;
         self.rest = rest;
         Ok(*first)
+    }
+
+    /// Takes one byte that is 0 or 1.
+    ///
+    /// # Errors
+    /// At the end of the bytes, or when it is another one.
+    pub fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.error()),
+        }
     }
 
     /// Takes an integer.
@@ -158,11 +194,57 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// Takes `N` bytes.
+    ///
+    /// # Errors
+    /// At the end of the bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(DecodeError { what: self.what })?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
     /// Takes a length and as many bytes of UTF-8.
     ///
     /// # Errors
     /// At the end of the bytes, or when they are no UTF-8.
     pub fn text(&mut self) -> Result<&'a str, DecodeError> {
         std::str::from_utf8(self.blob()?).map_err(|_| self.error())
+    }
+
+    /// Takes what [`Writer::int_option`] wrote.
+    ///
+    /// # Errors
+    /// As [`Reader::flag`] and [`Reader::int`].
+    pub fn int_option(&mut self) -> Result<Option<u64>, DecodeError> {
+        if self.flag()? { self.int().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes what [`Writer::text_option`] wrote.
+    ///
+    /// # Errors
+    /// As [`Reader::flag`] and [`Reader::text`].
+    pub fn text_option(&mut self) -> Result<Option<&'a str>, DecodeError> {
+        if self.flag()? { self.text().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a count and as many items. The count is not trusted with an allocation.
+    ///
+    /// # Errors
+    /// When it is more than `max`, or an item does not decode.
+    pub fn list<T>(
+        &mut self,
+        max: usize,
+        item: impl Fn(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.int()?;
+        if count > max as u64 {
+            return Err(self.error());
+        }
+        let mut items = Vec::with_capacity(count.min(64) as usize);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 }

@@ -3,6 +3,7 @@
 use crate::attributes::QueueId;
 use crate::catalogue::Change;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::{CHANGES_MAX, ENTRY_BODIES_MAX};
 use crate::message::{DeliveryId, LaneId, QueueEpoch};
 
 /// The meaning of commands. Raised by a log entry once every member supports the next one.
@@ -46,7 +47,7 @@ pub enum Command {
     Send {
         /// Where to.
         queue: QueueId,
-        /// At least one.
+        /// 1 to [`ENTRY_BODIES_MAX`].
         messages: Vec<NewMessage>,
     },
     /// Hands out up to `max` messages.
@@ -60,7 +61,7 @@ pub enum Command {
     },
     /// Finishes messages that were handed out.
     Delete {
-        /// Which deliveries.
+        /// Which deliveries, up to [`ENTRY_BODIES_MAX`].
         deliveries: Vec<DeliveryId>,
         /// What a handle does whose lease has ended.
         stale: StaleHandle,
@@ -94,10 +95,7 @@ impl Command {
                 }
             }
             Self::Receive { queue, max, visibility_ms } => {
-                out.u8(3)
-                    .int(u64::from(queue.0))
-                    .int(u64::from(*max))
-                    .int(visibility_ms.map_or(0, |ms| ms + 1));
+                out.u8(3).int(u64::from(queue.0)).int(u64::from(*max)).int_option(*visibility_ms);
             }
             Self::Delete { deliveries, stale } => {
                 out.u8(4).u8(u8::from(*stale == StaleHandle::Delete)).int(deliveries.len() as u64);
@@ -117,18 +115,21 @@ impl Command {
         Ok(match from.u8()? {
             1 => {
                 let revision = from.int()?;
-                let is_complete = from.u8()? == 1;
-                Self::Catalogue { revision, is_complete, changes: list(from, Change::decode)? }
+                let is_complete = from.flag()?;
+                Self::Catalogue { revision, is_complete, changes: from.list(CHANGES_MAX, Change::decode)? }
             }
-            2 => Self::Send { queue: QueueId(from.int32()?), messages: list(from, NewMessage::decode)? },
+            2 => Self::Send {
+                queue: QueueId(from.int32()?),
+                messages: from.list(ENTRY_BODIES_MAX, NewMessage::decode)?,
+            },
             3 => Self::Receive {
                 queue: QueueId(from.int32()?),
                 max: u16::try_from(from.int()?).map_err(|_| from.error())?,
-                visibility_ms: from.int()?.checked_sub(1),
+                visibility_ms: from.int_option()?,
             },
             4 => {
-                let stale = if from.u8()? == 1 { StaleHandle::Delete } else { StaleHandle::Refuse };
-                Self::Delete { deliveries: list(from, DeliveryId::decode)?, stale }
+                let stale = if from.flag()? { StaleHandle::Delete } else { StaleHandle::Refuse };
+                Self::Delete { deliveries: from.list(ENTRY_BODIES_MAX, DeliveryId::decode)?, stale }
             }
             5 => Self::Expire,
             _ => return Err(from.error()),
@@ -155,14 +156,13 @@ impl NewMessage {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let flags = from.u8()?;
+        if flags > 0b111 {
+            return Err(from.error());
+        }
         let bytes = from.int32()?;
         let delay_ms = if flags & 1 != 0 { Some(from.int()?) } else { None };
         let group = if flags & 2 != 0 { Some(from.text()?.into()) } else { None };
-        let deduplication = if flags & 4 != 0 {
-            Some(u128::from_be_bytes(from.take(16)?.try_into().map_err(|_| from.error())?))
-        } else {
-            None
-        };
+        let deduplication = if flags & 4 != 0 { Some(u128::from_be_bytes(from.array()?)) } else { None };
         Ok(Self { bytes, delay_ms, group, deduplication })
     }
 }
@@ -184,17 +184,4 @@ impl DeliveryId {
             generation: from.int32()?,
         })
     }
-}
-
-/// Takes a count and as many items. The count is not trusted with an allocation.
-pub(crate) fn list<'a, T>(
-    from: &mut Reader<'a>,
-    item: impl Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let count = from.int()?;
-    let mut items = Vec::with_capacity(count.min(64) as usize);
-    for _ in 0..count {
-        items.push(item(from)?);
-    }
-    Ok(items)
 }

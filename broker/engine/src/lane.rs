@@ -3,18 +3,18 @@
 //!
 //! Below `fresh` a message without a record is finished; from `fresh` to `tail` one without a record was never touched.
 //! So neither a backlog nor what was deleted out of order costs memory. Records at or above `fresh` exist only in FIFO
-//! lanes, for delayed messages; a standard queue keeps its delayed messages in a lane of their own, where none is fresh.
+//! lanes, for messages that were delayed; a standard queue keeps its delayed messages in a lane of their own, where none
+//! is fresh.
+
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
-use crate::chunk::{Chunk, ChunkKey, Pages, decode_slots, encode_slots};
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::chunk::{Chunk, ChunkKey, NamedPages};
 use crate::faults::{self, Fault};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{LaneId, QueueEpoch, Slot};
-
-const LANE_FORMAT: u8 = 1;
-const RECORDS_FORMAT: u8 = 1;
 
 /// Why a message has state of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) enum State {
     Finished,
 }
 
-/// State of one message that is neither untouched nor finished.
+/// State of one message that is not untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) slot: Slot,
@@ -42,8 +42,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(slot: Slot, state: State) -> Self {
+    fn new(slot: Slot, state: State) -> Self {
         Self { slot, state, generation: 0, receive_count: 0, first_received_ms: 0 }
+    }
+
+    fn lease(&mut self, stamp_ms: u64, until_ms: u64) {
+        self.state = State::Leased { until_ms };
+        self.generation += 1;
+        self.receive_count += 1;
+        if self.receive_count == 1 {
+            self.first_received_ms = stamp_ms;
+        }
     }
 }
 
@@ -58,6 +67,15 @@ pub(crate) enum Head {
     Fresh,
 }
 
+/// What moving `fresh` leaves to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Numbers of the chunk rows that are not needed any more.
+    pub(crate) chunks: Range<u64>,
+    /// Numbers of the chunks in which records of finished messages were forgotten.
+    pub(crate) records: Range<u64>,
+}
+
 /// Place of a lane among the lanes that have something to hand out: few in flight first, then in turn.
 pub(crate) type ReadyKey = (u32, u64, LaneId);
 
@@ -69,12 +87,12 @@ pub(crate) struct Lane {
     pub(crate) fresh: u64,
     /// Sequence of the next message to come.
     pub(crate) tail: u64,
-    /// The untouched slots of the open chunk; the last one has the sequence `tail - 1`.
+    /// The slots of the open chunk from `fresh` on; the last one has the sequence `tail - 1`.
     open: VecDeque<Slot>,
     pub(crate) records: BTreeMap<u64, Record>,
-    pub(crate) returned: BTreeSet<u64>,
+    returned: BTreeSet<u64>,
     pub(crate) in_flight: u32,
-    /// No untouched message was sent before this stamp.
+    /// When the first untouched message was sent, or a stamp before it where its page was not at hand.
     pub(crate) fresh_sent_ms: u64,
     /// The timer that is set for the age of the oldest untouched message.
     pub(crate) age_timer_ms: Option<u64>,
@@ -108,33 +126,44 @@ impl Lane {
         self.fresh == self.tail && self.records.is_empty()
     }
 
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.fresh < self.tail
+    }
+
     /// When the oldest message that is not finished was sent.
     pub(crate) fn oldest_ms(&self) -> Option<u64> {
-        let fresh_ms = (self.fresh < self.tail).then_some(self.fresh_sent_ms);
+        let fresh_ms = self.has_fresh().then_some(self.fresh_sent_ms);
         let record_ms = self.records.first_key_value().map(|(_, record)| record.slot.sent_ms);
         [fresh_ms, record_ms].into_iter().flatten().min()
     }
 
     /// Appends a message; answers its sequence and the row of the chunk that it closed, if it did.
-    pub(crate) fn push(&mut self, slot: Slot, state: Option<State>) -> (u64, Option<(u64, Vec<u8>)>) {
+    pub(crate) fn push(
+        &mut self,
+        slot: Slot,
+        delayed_until_ms: Option<u64>,
+    ) -> (u64, Option<(u64, Vec<u8>)>) {
         let sequence = self.tail;
-        if self.fresh == self.tail {
+        self.tail += 1;
+        let is_first = self.fresh == sequence;
+        if is_first {
             self.fresh_sent_ms = slot.sent_ms;
         }
-        self.tail += 1;
-        self.open.push_back(slot);
-        if let Some(state) = state {
-            self.records.insert(sequence, Record::new(slot, state));
+        if let Some(due_ms) = delayed_until_ms {
+            self.records.insert(sequence, Record::new(slot, State::Delayed { due_ms }));
         }
-        // Before the chunk is closed, for a slot that has a record needs no place in its row.
-        self.skip_records();
-        let closed = self.tail.is_multiple_of(CHUNK_MESSAGES).then(|| {
-            let row = (!self.open.is_empty())
-                .then(|| (sequence / CHUNK_MESSAGES, Chunk::encode(self.open_first(), &self.open)));
+        if is_first && delayed_until_ms.is_some() {
+            // It has a record, so it is not fresh, and needs no place in a chunk.
+            self.fresh = self.tail;
+        } else {
+            self.open.push_back(slot);
+        }
+        let mut closed = None;
+        if self.tail.is_multiple_of(CHUNK_MESSAGES) && !self.open.is_empty() {
+            closed = Some((sequence / CHUNK_MESSAGES, Chunk::encode(self.open_first(), &self.open)));
             self.open = VecDeque::new();
-            row
-        });
-        (sequence, closed.flatten())
+        }
+        (sequence, closed)
     }
 
     /// Sequence of the first slot in the open chunk.
@@ -142,26 +171,98 @@ impl Lane {
         self.tail - self.open.len() as u64
     }
 
-    /// Moves `fresh` over messages that have a record.
-    fn skip_records(&mut self) {
-        while self.fresh < self.tail
+    /// Number of the chunk row that holds the first untouched message; None when it is in the open chunk, or absent.
+    pub(crate) fn fresh_chunk(&self) -> Option<u64> {
+        (self.fresh < self.open_first()).then_some(self.fresh / CHUNK_MESSAGES)
+    }
+
+    /// The chunk rows from the first untouched message on.
+    pub(crate) fn chunk_numbers(&self) -> Range<u64> {
+        let end = self.open_first() / CHUNK_MESSAGES;
+        self.fresh_chunk().unwrap_or(end)..end
+    }
+
+    /// The first untouched message; None when there is none, or its page was not named by the prefetch.
+    pub(crate) fn fresh_slot(&self, queue: QueueEpoch, lane: LaneId, pages: &NamedPages<'_>) -> Option<Slot> {
+        match self.fresh_chunk() {
+            None => self.open.get((self.fresh - self.open_first()) as usize).copied(),
+            Some(number) => pages.get(&ChunkKey { queue, lane, number })?.slot(self.fresh).copied(),
+        }
+    }
+
+    /// Leases the first untouched message, whose slot is `slot`. [`Lane::pass_fresh`] must follow.
+    pub(crate) fn lease_fresh(&mut self, slot: Slot, stamp_ms: u64, until_ms: u64) -> Record {
+        let mut record = Record::new(slot, State::Returned);
+        record.lease(stamp_ms, until_ms);
+        self.records.insert(self.fresh, record);
+        self.in_flight += 1;
+        record
+    }
+
+    /// Leases a message that came back.
+    pub(crate) fn lease_returned(&mut self, sequence: u64, stamp_ms: u64, until_ms: u64) -> Option<Record> {
+        let record = self.records.get_mut(&sequence)?;
+        self.returned.remove(&sequence);
+        record.lease(stamp_ms, until_ms);
+        self.in_flight += 1;
+        Some(*record)
+    }
+
+    /// Makes a delayed or leased message ready; answers what it was.
+    pub(crate) fn give_back(&mut self, sequence: u64) -> Option<Record> {
+        let record = self.records.get_mut(&sequence)?;
+        let before = *record;
+        match before.state {
+            State::Leased { .. } => self.in_flight -= 1,
+            State::Delayed { .. } => {}
+            State::Returned | State::Finished => return None,
+        }
+        record.state = State::Returned;
+        self.returned.insert(sequence);
+        Some(before)
+    }
+
+    /// Moves `fresh` over the first untouched message, whose slot is `slot`, and over the ones behind it that have a
+    /// record.
+    pub(crate) fn pass_fresh(&mut self, slot: &Slot) -> Passed {
+        let first = self.fresh;
+        let chunks_before = self.chunk_numbers();
+        self.fresh_sent_ms = slot.sent_ms;
+        self.step_fresh();
+        let mut has_forgotten = false;
+        // Only a FIFO lane has records there.
+        while self.has_fresh()
             && let Some(record) = self.records.get(&self.fresh)
         {
             if record.state == State::Finished {
                 self.records.remove(&self.fresh);
+                has_forgotten = true;
             }
             self.step_fresh();
         }
+        let chunks = chunks_before.start..self.chunk_numbers().start;
+        let records =
+            if has_forgotten { first / CHUNK_MESSAGES..self.fresh.div_ceil(CHUNK_MESSAGES) } else { 0..0 };
+        Passed { chunks, records }
     }
 
-    /// Takes a record away for good; the message is finished.
+    fn step_fresh(&mut self) {
+        if self.fresh == self.open_first() && self.open.pop_front().is_some() && self.open.is_empty() {
+            // A drained queue keeps no buffer.
+            self.open = VecDeque::new();
+        }
+        self.fresh += 1;
+    }
+
+    /// Finishes a message that has a record; answers the record.
     pub(crate) fn finish(&mut self, sequence: u64) -> Option<Record> {
         let record = self.records.get_mut(&sequence)?;
         let finished = *record;
-        match record.state {
+        match finished.state {
             State::Leased { .. } => self.in_flight -= 1,
             State::Returned => _ = self.returned.remove(&sequence),
-            State::Delayed { .. } | State::Finished => {}
+            State::Delayed { .. } => {}
+            State::Finished => return None,
         }
         if sequence < self.fresh {
             self.records.remove(&sequence);
@@ -171,165 +272,60 @@ impl Lane {
         Some(finished)
     }
 
-    fn step_fresh(&mut self) {
-        if self.fresh == self.open_first() && !self.open.is_empty() {
-            self.open.pop_front();
-            if self.open.is_empty() {
-                // A drained queue keeps no buffer.
-                self.open = VecDeque::new();
-            }
-        }
-        self.fresh += 1;
-    }
-
-    /// Number of the chunk that holds the first untouched message on disk; None when it is in the open chunk, or absent.
-    pub(crate) fn fresh_chunk(&self) -> Option<u64> {
-        (self.fresh < self.open_first()).then_some(self.fresh / CHUNK_MESSAGES)
-    }
-
-    /// The chunk rows that hold untouched messages, for clean-up.
-    pub(crate) fn chunk_numbers(&self) -> std::ops::Range<u64> {
-        match self.fresh_chunk() {
-            Some(first) => first..self.open_first().div_ceil(CHUNK_MESSAGES),
-            None => 0..0,
-        }
-    }
-
-    /// The untouched slots in memory, for clean-up.
-    pub(crate) fn open_slots(&self) -> &VecDeque<Slot> {
-        &self.open
-    }
-
-    /// The first untouched message; None when its page was not named by the prefetch.
-    pub(crate) fn fresh_slot(&self, queue: QueueEpoch, lane: LaneId, pages: &Pages) -> Option<Slot> {
-        debug_assert!(self.fresh < self.tail);
-        if self.fresh >= self.open_first() {
-            return self.open.get((self.fresh - self.open_first()) as usize).copied();
-        }
-        let key = ChunkKey { queue, lane, number: self.fresh / CHUNK_MESSAGES };
-        pages.get(&key)?.slot(self.fresh).copied()
-    }
-
-    /// Takes the first untouched message, whose slot is `slot`; answers the number of the chunk row that is not needed
-    /// any more, if it was the last of one.
-    pub(crate) fn take_fresh(&mut self, slot: &Slot) -> Option<u64> {
-        let before = self.fresh_chunk();
-        self.fresh_sent_ms = slot.sent_ms;
-        self.step_fresh();
-        self.skip_records();
-        before.filter(|number| self.fresh_chunk() != Some(*number))
-    }
-
-    /// What can be handed out next. A FIFO lane is strict: nothing while a message is out, nothing past a delayed one.
+    /// What can be handed out next. `leased_now` messages were handed out by the same operation.
     pub(crate) fn head(&self, is_fifo: bool, leased_now: u32) -> Head {
-        let fresh = (self.fresh < self.tail).then_some(self.fresh);
-        let returned = self.returned.first().copied();
         if is_fifo {
-            if self.in_flight > leased_now && !faults::is_active(Fault::GroupUnlocked) {
-                return Head::None;
-            }
-            let next = match (returned, fresh) {
-                (Some(returned), _) => returned,
-                (None, Some(fresh)) => fresh,
-                (None, None) => return Head::None,
-            };
-            let delayed = |record: &Record| matches!(record.state, State::Delayed { .. });
-            let first_delayed = self.records.iter().find(|(_, record)| delayed(record)).map(|(at, _)| *at);
-            if first_delayed.is_some_and(|at| at < next) {
-                return Head::None;
-            }
+            return self.strict_head(leased_now);
         }
-        match (returned, fresh) {
-            (Some(sequence), _) => Head::Returned(sequence),
-            (None, Some(_)) => Head::Fresh,
-            (None, None) => Head::None,
+        match self.returned.first() {
+            Some(sequence) => Head::Returned(*sequence),
+            None if self.has_fresh() => Head::Fresh,
+            None => Head::None,
         }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::with_format(LANE_FORMAT);
-        out.blob(self.group.as_deref().unwrap_or("").as_bytes())
-            .u8(u8::from(self.group.is_some()))
-            .int(self.fresh)
-            .int(self.tail)
-            .int(self.fresh_sent_ms)
-            .int(self.ticket);
-        encode_slots(self.open_first(), &self.open, &mut out);
-        out.bytes
-    }
-
-    /// Reads a lane row; its records come from rows of their own.
-    pub(crate) fn decode(row: &[u8]) -> Result<Self, DecodeError> {
-        let mut from = Reader::with_format(row, LANE_FORMAT, "a lane row")?;
-        let group = from.text()?;
-        let group = (from.u8()? == 1).then(|| group.into());
-        let mut lane = Self::new(group);
-        lane.fresh = from.int()?;
-        lane.tail = from.int()?;
-        lane.fresh_sent_ms = from.int()?;
-        lane.ticket = from.int()?;
-        let (first, slots) = decode_slots(&mut from)?;
-        if lane.fresh > lane.tail || first.checked_add(slots.len() as u64) != Some(lane.tail) {
-            return Err(from.error());
+    /// The head of a FIFO lane: nothing while a message is out, nothing past a delayed one.
+    fn strict_head(&self, leased_now: u32) -> Head {
+        if self.in_flight > leased_now && !faults::is_active(Fault::GroupUnlocked) {
+            return Head::None;
         }
-        lane.open = slots.into();
-        Ok(lane)
-    }
-
-    /// The row of the records of one chunk; None when there are none.
-    pub(crate) fn encode_records(&self, number: u64) -> Option<Vec<u8>> {
-        let first = number * CHUNK_MESSAGES;
-        let mut records = self.records.range(first..first + CHUNK_MESSAGES).peekable();
-        records.peek()?;
-        let mut out = Writer::with_format(RECORDS_FORMAT);
-        let mut base = Slot::ZERO;
-        for (sequence, record) in records {
-            out.int(*sequence);
-            record.slot.encode(&base, &mut out);
-            base = record.slot;
-            match record.state {
-                State::Returned => out.u8(0),
-                State::Delayed { due_ms } => out.u8(1).delta(due_ms, base.sent_ms),
-                State::Leased { until_ms } => out.u8(2).delta(until_ms, base.sent_ms),
-                State::Finished => out.u8(3),
-            };
-            out.int(u64::from(record.generation))
-                .int(u64::from(record.receive_count))
-                .delta(record.first_received_ms, base.sent_ms);
+        // What is below `fresh` comes first; finished records are only above.
+        let is_leased = |record: &Record| matches!(record.state, State::Leased { .. });
+        match self.records.range(..self.fresh).find(|(_, record)| !is_leased(record)) {
+            Some((sequence, record)) if record.state == State::Returned => Head::Returned(*sequence),
+            Some(_) => Head::None,
+            None if self.has_fresh() => Head::Fresh,
+            None => Head::None,
         }
-        Some(out.bytes)
     }
 
-    /// Reads a records row into this lane.
-    pub(crate) fn restore_records(&mut self, row: &[u8]) -> Result<(), DecodeError> {
-        let mut from = Reader::with_format(row, RECORDS_FORMAT, "a records row")?;
-        let mut base = Slot::ZERO;
-        while !from.is_empty() {
-            let sequence = from.int()?;
-            base = Slot::decode(&base, &mut from)?;
-            let state = match from.u8()? {
-                0 => State::Returned,
-                1 => State::Delayed { due_ms: from.delta(base.sent_ms)? },
-                2 => State::Leased { until_ms: from.delta(base.sent_ms)? },
-                3 => State::Finished,
-                _ => return Err(from.error()),
-            };
-            let record = Record {
-                slot: base,
-                state,
-                generation: from.int32()?,
-                receive_count: from.int32()?,
-                first_received_ms: from.delta(base.sent_ms)?,
-            };
-            if sequence >= self.tail || self.records.insert(sequence, record).is_some() {
-                return Err(from.error());
+    /// Gives up the untouched messages of the chunk row `number`, for the clean-up of a removed queue.
+    pub(crate) fn abandon_chunk(&mut self, number: u64, chunk: &Chunk) -> Vec<Slot> {
+        let sequences = self.fresh..(number + 1) * CHUNK_MESSAGES;
+        self.fresh = sequences.end;
+        self.abandon(sequences.filter_map(|sequence| Some((sequence, *chunk.slot(sequence)?))).collect())
+    }
+
+    /// Gives up the untouched messages of the open chunk, for the clean-up of a removed queue.
+    pub(crate) fn abandon_open(&mut self) -> Vec<Slot> {
+        let first = self.open_first();
+        let open = std::mem::take(&mut self.open);
+        self.fresh = self.tail;
+        self.abandon((first..).zip(open).collect())
+    }
+
+    /// Those of the slots whose messages have no record: records are freed by themselves, unless they are of finished
+    /// messages and only waited for `fresh` to pass.
+    fn abandon(&mut self, mut slots: Vec<(u64, Slot)>) -> Vec<Slot> {
+        slots.retain(|(sequence, _)| match self.records.get(sequence) {
+            None => true,
+            Some(record) => {
+                if record.state == State::Finished {
+                    self.records.remove(sequence);
+                }
+                false
             }
-            match state {
-                State::Returned => _ = self.returned.insert(sequence),
-                State::Leased { .. } => self.in_flight += 1,
-                State::Delayed { .. } | State::Finished => {}
-            }
-        }
-        Ok(())
+        });
+        slots.into_iter().map(|(_, slot)| slot).collect()
     }
 }

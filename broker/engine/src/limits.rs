@@ -6,6 +6,8 @@ pub const CHUNK_MESSAGES: u64 = 512;
 pub const ENTRY_BODIES_MAX: usize = 1 << 12;
 /// Log indexes of a shard: the index takes 42 bits of a message id, enough for 14 years of 10,000 entries a second.
 pub const LOG_INDEX_MAX: u64 = (1 << 42) - 1;
+/// Messages that a lane ever takes: more than bodies can be numbered, for each may move from queue to queue.
+pub const SEQUENCE_MAX: u64 = 1 << 60;
 /// Shards of a Broker: the shard takes 9 bits of a message id.
 pub const SHARDS_MAX: u16 = (1 << 9) - 1;
 /// Messages of one shard that have state of their own (in flight, delayed, returned); about 100 bytes of memory each.
@@ -16,10 +18,14 @@ pub const LANES_MAX: usize = 250_000;
 pub const DEDUPLICATION_IDS_MAX: usize = 1_000_000;
 /// Milliseconds for which a deduplication id is remembered.
 pub const DEDUPLICATION_WINDOW_MS: u64 = 300_000;
+/// Milliseconds for which the first deduplication id waits to be forgotten after its window, so that many go at once.
+pub const DEDUPLICATION_SLACK_MS: u64 = 60_000;
 /// Timers, dropped messages and dead-letter moves that one operation handles; what is left waits for the next one.
 pub const STEPS_MAX: usize = 1_024;
 /// Lanes whose chunk pages one operation may touch.
 pub const LANES_TOUCHED_MAX: usize = 16;
+/// Changes of the catalogue in one command: every queue, and every removal that is remembered.
+pub const CHANGES_MAX: usize = QUEUES_MAX + REMOVALS_MAX;
 /// Removals of queues that the catalogue remembers for shards that are behind; a shard further behind gets everything.
 pub const REMOVALS_MAX: usize = 65_536;
 /// Queues of a Broker.

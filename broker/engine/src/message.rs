@@ -22,10 +22,26 @@ impl BodyRef {
         self.index << POSITION_BITS | u64::from(self.position)
     }
 
+    /// The body that comes `offset` later in the same entry.
+    ///
+    /// # Panics
+    /// When no entry has that many bodies.
+    pub fn later(self, offset: usize) -> Self {
+        let position = usize::from(self.position) + offset;
+        assert!(position < ENTRY_BODIES_MAX, "an entry has at most {ENTRY_BODIES_MAX} bodies");
+        Self { index: self.index, position: position as u16 }
+    }
+
     /// The reverse of [`BodyRef::packed`].
     pub fn unpacked(packed: u64) -> Self {
         let position = (packed & (ENTRY_BODIES_MAX as u64 - 1)) as u16;
         Self { index: packed >> POSITION_BITS, position }
+    }
+
+    /// As [`BodyRef::unpacked`], for a number read from disk; None when it is out of range.
+    pub(crate) fn checked(packed: u64) -> Option<Self> {
+        let body = Self::unpacked(packed);
+        (body.index <= LOG_INDEX_MAX).then_some(body)
     }
 }
 
@@ -48,7 +64,7 @@ impl Slot {
     }
 
     pub(crate) fn decode(base: &Slot, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let body = BodyRef::unpacked(from.delta(base.body.packed())?);
+        let body = BodyRef::checked(from.delta(base.body.packed())?).ok_or_else(|| from.error())?;
         let bytes = u32::try_from(from.delta(u64::from(base.bytes))?).map_err(|_| from.error())?;
         Ok(Self { body, bytes, sent_ms: from.delta(base.sent_ms)? })
     }

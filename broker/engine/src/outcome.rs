@@ -74,10 +74,20 @@ pub enum Outcome {
 pub struct Effects {
     /// Bodies that nothing refers to any more. May be deleted with the next batch.
     pub dead_bodies: Vec<BodyRef>,
-    /// Rows of chunks that were closed. Must be written with, or before, the next checkpoint.
+    /// Rows of chunks that were closed. The next command may name them already; must be written with, or before, the
+    /// next checkpoint, and before the rows that it deletes.
     pub closed_chunks: Vec<(ChunkKey, Vec<u8>)>,
-    /// Queues in which messages may have become ready.
+    /// Queues in which messages may have become ready, or of which receivers must hear otherwise.
     pub woken: Vec<QueueId>,
+}
+
+impl Effects {
+    /// Says that messages of a queue may have become ready. One operation says so again and again.
+    pub(crate) fn wake(&mut self, queue: QueueId) {
+        if self.woken.last() != Some(&queue) {
+            self.woken.push(queue);
+        }
+    }
 }
 
 /// Running totals of a queue, for metrics; not part of the replicated state.

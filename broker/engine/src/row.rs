@@ -1,6 +1,6 @@
 //! The rows in which a state machine is kept on disk, and the memory of which of them a checkpoint must write.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use crate::attributes::QueueId;
 use crate::chunk::ChunkKey;
@@ -60,6 +60,19 @@ impl RowKey {
         }
     }
 
+    /// A number that tells keys apart which are used together.
+    fn spread(&self) -> usize {
+        let (kind, queue, number) = match self {
+            Self::Machine => (0, QueueId(0), 0),
+            Self::Queue(epoch) => (1, epoch.queue, 0),
+            Self::Lane(epoch, lane) => (2, epoch.queue, lane.0),
+            Self::Records(epoch, lane, number) => (3, epoch.queue, lane.0.wrapping_add(*number)),
+            Self::Deduplication(epoch, hash) => (4, epoch.queue, *hash as u64),
+            Self::Chunk(key) => (5, key.queue.queue, key.lane.0.wrapping_add(key.number)),
+        };
+        (kind + 5 * u64::from(queue.0)).wrapping_add(number.wrapping_mul(7)) as usize
+    }
+
     /// Reads a key's bytes.
     ///
     /// # Errors
@@ -91,19 +104,22 @@ impl RowKey {
     }
 }
 
+/// How many marks are remembered before the table of all is asked: operations touch the same few rows again and again.
+const RECENT_MARKS: usize = 16;
+
 /// Rows that changed since the last checkpoint.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dirty {
-    keys: BTreeSet<RowKey>,
-    latest: Option<RowKey>,
+    keys: HashSet<RowKey>,
+    recent: [Option<RowKey>; RECENT_MARKS],
 }
 
 impl Dirty {
     pub(crate) fn mark(&mut self, key: RowKey) {
-        // Operations touch the same few rows again and again.
-        if self.latest != Some(key) {
+        let recent = &mut self.recent[key.spread() % RECENT_MARKS];
+        if *recent != Some(key) {
+            *recent = Some(key);
             self.keys.insert(key);
-            self.latest = Some(key);
         }
     }
 
@@ -111,8 +127,11 @@ impl Dirty {
         self.keys.len()
     }
 
-    pub(crate) fn take(&mut self) -> BTreeSet<RowKey> {
-        self.latest = None;
-        std::mem::take(&mut self.keys)
+    /// All marked rows in the order of their keys; none is marked afterwards.
+    pub(crate) fn take(&mut self) -> Vec<RowKey> {
+        self.recent = [None; RECENT_MARKS];
+        let mut keys: Vec<RowKey> = self.keys.drain().collect();
+        keys.sort_unstable();
+        keys
     }
 }

@@ -1,0 +1,132 @@
+//! What a log entry asks of the catalogue, and how it is written.
+
+use crate::attributes::{QueueAttributes, QueueId};
+use crate::codec::{DecodeError, Reader, Writer};
+
+/// What a [`CatalogueCommand::Put`] takes for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// The queue must not exist.
+    Create,
+    /// The queue must exist.
+    Update,
+    /// Either; the caller is the owner that the queue has, or gets.
+    Declare,
+}
+
+/// One operation on the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogueCommand {
+    /// The first entry of a cluster: its identity and its secrets. Later ones change nothing.
+    Found {
+        /// Random; volumes of another cluster are refused.
+        cluster_id: u128,
+        /// Random; signs receipt handles.
+        handle_key: [u8; 32],
+    },
+    /// Creates or changes a queue.
+    Put {
+        /// Name on the wire.
+        name: Box<str>,
+        /// What is taken for granted.
+        mode: PutMode,
+        /// All attributes; the id in the dead-letter policy is ignored.
+        attributes: QueueAttributes,
+        /// Name of the dead-letter queue, where the attributes have a policy.
+        dead_letter_queue: Option<Box<str>>,
+        /// The manifest or object that declares the queue.
+        owner: Option<Box<str>>,
+        /// Milliseconds for which a deleted name is closed, up to [`RECREATE_WAIT_MS_MAX`].
+        recreate_wait_ms: u64,
+    },
+    /// Deletes a queue and everything in it.
+    Delete {
+        /// Name on the wire.
+        name: Box<str>,
+        /// Who asks: a declared queue is only deleted by its owner.
+        owner: Option<Box<str>>,
+    },
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogueRefusal {
+    /// A queue of this name, or of one that differs only in case, exists.
+    NameTaken,
+    /// As many queues as a Broker takes.
+    TooManyQueues,
+    /// No queue of this name.
+    Missing,
+    /// The name was in use until a moment ago.
+    RecreatedTooSoon,
+    /// The queue is standard and would become FIFO, or the other way round.
+    KindIsFixed,
+    /// The queue is declared by this owner.
+    Declared(Box<str>),
+    /// The queue serves others as dead-letter queue.
+    InUseAsDeadLetterQueue,
+    /// The named dead-letter queue does not exist, or is the queue itself.
+    DeadLetterQueueMissing,
+    /// The dead-letter queue has one itself, or the queue is one.
+    DeadLetterNesting,
+    /// The dead-letter queue serves as many sources as it may.
+    DeadLetterTooManySources,
+    /// A FIFO queue needs a FIFO dead-letter queue, a standard one a standard one.
+    DeadLetterKind,
+}
+
+/// What a command answers: the number of the queue, where there is one.
+pub type CatalogueOutcome = Result<Option<QueueId>, CatalogueRefusal>;
+
+impl CatalogueCommand {
+    /// Appends the command to an entry.
+    pub fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Found { cluster_id, handle_key } => {
+                out.u8(1).bytes.extend_from_slice(&cluster_id.to_be_bytes());
+                out.bytes.extend_from_slice(handle_key);
+            }
+            Self::Put { name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms } => {
+                let mode = match mode {
+                    PutMode::Create => 0,
+                    PutMode::Update => 1,
+                    PutMode::Declare => 2,
+                };
+                out.u8(2).blob(name.as_bytes()).u8(mode).int(*recreate_wait_ms);
+                out.text_option(dead_letter_queue.as_deref()).text_option(owner.as_deref());
+                attributes.encode(out);
+            }
+            Self::Delete { name, owner } => {
+                out.u8(3).blob(name.as_bytes()).text_option(owner.as_deref());
+            }
+        }
+    }
+
+    /// Takes a command from an entry.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or from a newer version.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            1 => {
+                let cluster_id = u128::from_be_bytes(from.array()?);
+                Self::Found { cluster_id, handle_key: from.array()? }
+            }
+            2 => Self::Put {
+                name: from.text()?.into(),
+                mode: match from.u8()? {
+                    0 => PutMode::Create,
+                    1 => PutMode::Update,
+                    2 => PutMode::Declare,
+                    _ => return Err(from.error()),
+                },
+                recreate_wait_ms: from.int()?,
+                dead_letter_queue: from.text_option()?.map(Into::into),
+                owner: from.text_option()?.map(Into::into),
+                attributes: QueueAttributes::decode(from)?,
+            },
+            3 => Self::Delete { name: from.text()?.into(), owner: from.text_option()?.map(Into::into) },
+            _ => return Err(from.error()),
+        })
+    }
+}

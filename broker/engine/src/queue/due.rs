@@ -1,0 +1,126 @@
+//! What happens by itself: delays and leases end, messages grow too old, deduplication ids are forgotten.
+
+use super::{Context, Move, Queue};
+use crate::attributes::DeadLetterRule;
+use crate::lane::{Record, State};
+use crate::limits::CHUNK_MESSAGES;
+use crate::message::{LaneId, Slot};
+use crate::row::RowKey;
+
+impl Queue {
+    /// Ends the delays and leases that are due, oldest first, as far as the steps go.
+    pub(crate) fn end_timers(&mut self, context: &mut Context<'_>) {
+        while context.steps > 0
+            && let Some((due_ms, id, sequence)) = self.timers.first().copied()
+            && due_ms <= context.stamp_ms
+        {
+            context.steps -= 1;
+            let record = self.lanes[&id].records[&sequence];
+            if self.is_too_old(&record.slot, context.stamp_ms) {
+                self.finish(id, sequence, context);
+                self.age_out(id, record.slot, context);
+            } else {
+                self.give_back(id, sequence, context);
+            }
+            self.settle(id, false, context);
+            context.effects.wake(self.epoch.queue);
+        }
+    }
+
+    /// Makes the message of the first timer ready.
+    fn give_back(&mut self, id: LaneId, sequence: u64, context: &mut Context<'_>) {
+        self.timers.pop_first();
+        let lane = self.lanes.get_mut(&id).expect("a timer is of a message that is there");
+        let Some(record) = lane.give_back(sequence) else { return };
+        match record.state {
+            State::Leased { .. } => self.in_flight -= 1,
+            State::Delayed { .. } => self.delayed -= 1,
+            State::Returned | State::Finished => {}
+        }
+        self.timers.insert((self.age_due_ms(&record.slot), id, sequence));
+        context.dirty.mark(RowKey::Records(self.epoch, id, sequence / CHUNK_MESSAGES));
+    }
+
+    /// Forgets deduplication ids outside their window, as far as the steps go.
+    pub(crate) fn forget_deduplication(&mut self, context: &mut Context<'_>) {
+        context.steps -=
+            self.deduplication.forget(context.stamp_ms, context.steps, self.epoch, context.dirty);
+    }
+
+    /// Lanes whose oldest untouched message may be too old by now.
+    pub(crate) fn aged_lanes(&self, stamp_ms: u64, limit: usize) -> Vec<LaneId> {
+        let due = self.age_timers.iter().take_while(|(due_ms, _)| *due_ms <= stamp_ms);
+        due.take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// Drops, or moves, the untouched messages at the head of a lane that are too old.
+    pub(crate) fn age_lane(&mut self, id: LaneId, context: &mut Context<'_>) {
+        while context.steps > 0
+            && let Some(lane) = self.lanes.get_mut(&id)
+            && let Some(slot) = lane.fresh_slot(self.epoch, id, &context.pages)
+        {
+            lane.fresh_sent_ms = slot.sent_ms;
+            if !self.is_too_old(&slot, context.stamp_ms) {
+                break;
+            }
+            self.drop_fresh(id, &slot, context);
+        }
+        self.settle(id, false, context);
+    }
+
+    /// Takes the first untouched message of a lane, which is too old, out of the queue.
+    pub(super) fn drop_fresh(&mut self, id: LaneId, slot: &Slot, context: &mut Context<'_>) {
+        context.steps -= 1;
+        self.stored -= 1;
+        self.pass_fresh(id, slot, context);
+        self.age_out(id, *slot, context);
+    }
+
+    /// What becomes of a message that reached its age limit and was taken out of the queue.
+    pub(super) fn age_out(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
+        let retention_ms = u64::from(self.attributes.retention_seconds) * 1_000;
+        let is_retained = slot.sent_ms.saturating_add(retention_ms) > context.stamp_ms;
+        let rule = self.attributes.dead_letter.map(|policy| policy.rule);
+        if is_retained && matches!(rule, Some(DeadLetterRule::MaxTimeToLiveSeconds(_))) {
+            self.dead_letter(id, slot, context);
+        } else {
+            context.effects.dead_bodies.push(slot.body);
+            self.totals.expired += 1;
+        }
+    }
+
+    /// Sends a message that was taken out of the queue to the dead-letter queue.
+    pub(super) fn dead_letter(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
+        let Some(policy) = self.attributes.dead_letter else { return };
+        let group = self.lanes.get(&id).and_then(|lane| lane.group.clone());
+        context.moves.push(Move { target: policy.queue, group, slot });
+        self.totals.dead_lettered += 1;
+    }
+
+    /// When the timer of a record is set; None for one that has none.
+    pub(super) fn timer_ms(&self, record: &Record) -> Option<u64> {
+        match record.state {
+            State::Delayed { due_ms } => Some(due_ms),
+            State::Leased { until_ms } => Some(until_ms),
+            State::Returned => Some(self.age_due_ms(&record.slot)),
+            State::Finished => None,
+        }
+    }
+
+    pub(super) fn age_limit_ms(&self) -> u64 {
+        let retention_seconds = self.attributes.retention_seconds;
+        let seconds = match self.attributes.dead_letter.map(|policy| policy.rule) {
+            Some(DeadLetterRule::MaxTimeToLiveSeconds(seconds)) => seconds.min(retention_seconds),
+            _ => retention_seconds,
+        };
+        u64::from(seconds) * 1_000
+    }
+
+    pub(super) fn age_due_ms(&self, slot: &Slot) -> u64 {
+        slot.sent_ms.saturating_add(self.age_limit_ms())
+    }
+
+    pub(super) fn is_too_old(&self, slot: &Slot, stamp_ms: u64) -> bool {
+        self.age_due_ms(slot) <= stamp_ms
+    }
+}
