@@ -66,6 +66,9 @@ fn tidy(schema: &mut Value) {
     if object.get("format").and_then(Value::as_str).is_some_and(|format| !KNOWN_FORMATS.contains(&format)) {
         object.remove("format");
     }
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = unwrapped(description);
+    }
     bound(object);
     for property in
         object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
@@ -77,6 +80,11 @@ fn tidy(schema: &mut Value) {
             tidy(inner);
         }
     }
+}
+
+/// A doc comment as running text: where its lines end in the source means nothing to a reader of `kubectl explain`.
+fn unwrapped(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Bounds what has no bound of its own: the cost of rules is reckoned from the largest value allowed.

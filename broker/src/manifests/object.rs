@@ -1,0 +1,99 @@
+//! One object of a file: is it a Queue, and a right one?
+
+use std::path::{Path, PathBuf};
+
+use cmq_crds::queue::Queue;
+use cmq_crds::validate::{self, FieldError, FieldPath, Step};
+use cmq_crds::{GROUP, VERSION};
+use serde_json::Value;
+
+use super::Problem;
+use super::document::Node;
+
+/// The namespace of an object that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// A Queue and where it stands.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) queue: Queue,
+    file: PathBuf,
+    node: Node,
+}
+
+impl Object {
+    /// `metadata.name`.
+    pub(super) fn name(&self) -> &str {
+        self.queue.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, or the one that stands for none.
+    pub(super) fn namespace(&self) -> &str {
+        self.queue.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+    }
+
+    /// The namespace and name of the Broker that the queue is on: another's, or that of its own pods.
+    pub(super) fn broker(&self) -> (&str, &str) {
+        match &self.queue.spec.broker_ref {
+            Some(broker) => (broker.namespace.as_deref().unwrap_or(self.namespace()), &broker.name),
+            None => (self.namespace(), self.name()),
+        }
+    }
+
+    /// The object and its place, for people.
+    pub(super) fn source(&self) -> String {
+        format!("Queue {} in {}:{}", self.name(), self.file.display(), self.node.line())
+    }
+
+    /// A problem with one of the object's fields.
+    pub(super) fn problem(&self, keys: &[&str], problem: String, allowed: impl Into<String>) -> Problem {
+        let path = FieldPath(keys.iter().map(|key| Step::Key((*key).to_owned())).collect());
+        locate(&self.file, &self.node, FieldError { path, problem, allowed: allowed.into() })
+    }
+}
+
+/// Reads a document as a Queue.
+pub(super) fn read(file: &Path, node: Node) -> Result<Object, Vec<Problem>> {
+    let value = node.value();
+    let parsed = match foreign(&value) {
+        Some(error) => Err(vec![error]),
+        None => validate::parse(value),
+    };
+    match parsed {
+        Ok(queue) => Ok(Object { queue, file: file.to_owned(), node }),
+        Err(errors) => Err(errors.into_iter().map(|error| locate(file, &node, error)).collect()),
+    }
+}
+
+/// Why a document is no Queue at all: the fields of another kind are not worth a word.
+fn foreign(value: &Value) -> Option<FieldError> {
+    let only = |key: &str, problem: String, allowed: &str| {
+        let path = FieldPath(vec![Step::Key(key.to_owned())]);
+        Some(FieldError { path, problem, allowed: allowed.to_owned() })
+    };
+    let Some(object) = value.as_object() else {
+        return Some(FieldError {
+            path: FieldPath::default(),
+            problem: "is not a set of fields".into(),
+            allowed: "an object with apiVersion, kind, metadata and spec".into(),
+        });
+    };
+    let version = format!("{GROUP}/{VERSION}");
+    match (object.get("apiVersion"), object.get("kind")) {
+        (None, _) => only("apiVersion", "is missing".into(), &version),
+        (Some(found), _) if *found != version => only("apiVersion", format!("is {found}"), &version),
+        (_, None) => only("kind", "is missing".into(), "Queue"),
+        (_, Some(found)) if found != "Queue" => only("kind", format!("is {found}"), "Queue"),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+fn locate(file: &Path, node: &Node, error: FieldError) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: node.line_of(&error.path),
+        field: error.path.to_string(),
+        problem: error.problem,
+        allowed: error.allowed,
+    }
+}
