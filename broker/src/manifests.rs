@@ -33,8 +33,6 @@ pub struct DeclaredQueue {
     pub attributes: QueueAttributes,
     /// Name on the wire of the dead-letter queue, which stands earlier in the order, and when messages move there.
     pub dead_letter: Option<(String, DeadLetterRule)>,
-    /// FIFO: a message sent without a deduplication id gets the SHA-256 of its body as one.
-    pub content_based_deduplication: bool,
     /// What becomes of the queue when no file declares it any more.
     pub deletion_policy: DeletionPolicy,
     /// The object says where and on what pods the queue runs, which means nothing to a broker that runs alone.

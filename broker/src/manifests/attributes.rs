@@ -10,6 +10,7 @@ pub(super) fn of(spec: &QueueSpec) -> QueueAttributes {
             None => QueueKind::Standard,
             Some(fifo) => QueueKind::Fifo { deduplication: scope(fifo.deduplication_scope) },
         },
+        content_based_deduplication: spec.fifo.as_ref().is_some_and(|fifo| fifo.content_based_deduplication),
         delay_seconds: unsigned(spec.delay_seconds),
         visibility_timeout_seconds: unsigned(spec.visibility_timeout_seconds),
         retention_seconds: unsigned(spec.retention_seconds),

@@ -56,7 +56,6 @@ fn declared(object: &Object, index: &Index<'_>) -> DeclaredQueue {
             .as_ref()
             .zip(target)
             .map(|(dead_letter, target)| (target.queue.wire_name().to_owned(), attributes::rule(dead_letter))),
-        content_based_deduplication: spec.fifo.as_ref().is_some_and(|fifo| fifo.content_based_deduplication),
         deletion_policy: spec.deletion_policy,
         ignored_placement: spec.broker.as_ref().is_none_or(|broker| *broker != BrokerSpec::default()),
         cluster_warning: target.filter(|target| target.broker() != object.broker()).map(|target| {

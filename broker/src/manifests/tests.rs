@@ -150,7 +150,9 @@ fn attributes_arrive() {
     );
     assert_eq!((queue.name.as_str(), queue.deletion_policy), ("O_1.fifo", DeletionPolicy::Delete));
     assert_eq!(queue.dead_letter, Some(("D.fifo".into(), DeadLetterRule::MaxTimeToLiveSeconds(300))));
-    assert!(queue.content_based_deduplication && !queues[0].content_based_deduplication);
+    assert!(
+        queue.attributes.content_based_deduplication && !queues[0].attributes.content_based_deduplication
+    );
 }
 
 #[test]
@@ -178,7 +180,11 @@ fn wrong_fields_are_named_with_their_line() {
             "a.yaml:7: spec.rewindSeconds: is 345601",
             "spec.retentionSeconds, which is 345600",
         ),
-        ("  delaySeconds: 1\n  delaySeconds: 2\n", "a.yaml:8: (syntax): duplicate mapping key `delaySeconds`", "YAML"),
+        (
+            "  delaySeconds: 1\n  delaySeconds: 2\n",
+            "a.yaml:8: (syntax): duplicate mapping key `delaySeconds`",
+            "YAML",
+        ),
         ("  delaySeconds: {\n", "a.yaml:", "(syntax)"),
         ("  queueName: !include x\n", "a.yaml:7: (syntax)", ""),
     ] {
