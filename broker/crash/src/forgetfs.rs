@@ -23,7 +23,7 @@
 //! Unsynced writes need not all be lost: [`Survival`] chooses what the disk happened to keep.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption};
@@ -69,7 +69,9 @@ pub struct Forgotten {
 #[derive(Debug)]
 pub struct ForgetFs {
     tree: Arc<Mutex<Tree>>,
-    session: BackgroundSession,
+    mountpoint: PathBuf,
+    /// None once it is unmounted.
+    session: Option<BackgroundSession>,
 }
 
 impl ForgetFs {
@@ -88,7 +90,7 @@ impl ForgetFs {
         ];
         config.n_threads = Some(THREADS);
         let session = fuser::spawn_mount(fuse::Adapter::new(tree.clone()), mountpoint, &config)?;
-        Ok(Self { tree, session })
+        Ok(Self { tree, mountpoint: mountpoint.to_owned(), session: Some(session) })
     }
 
     /// Loses power. No process may use the files meanwhile; one that still has a file open gets `ESTALE` from
@@ -104,8 +106,17 @@ impl ForgetFs {
     ///
     /// # Errors
     /// A process still uses the files.
-    pub fn unmount(self) -> io::Result<()> {
-        self.session.umount_and_join()
+    pub fn unmount(mut self) -> io::Result<()> {
+        self.session.take().map_or(Ok(()), BackgroundSession::umount_and_join)
+    }
+}
+
+impl Drop for ForgetFs {
+    fn drop(&mut self) {
+        if self.session.is_some() {
+            // Nobody is left to hear of a failure; a process that still has files open keeps them until it ends.
+            rustix::mount::unmount(&self.mountpoint, UnmountFlags::DETACH).ok();
+        }
     }
 }
 

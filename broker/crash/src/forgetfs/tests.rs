@@ -370,6 +370,33 @@ fn an_open_file_outlives_its_name_and_locks_end_with_it() {
 }
 
 #[test]
+fn serves_the_calls_of_databases() {
+    use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with, statvfs};
+    let Some(mounted) = Mounted::new() else { return };
+    let (x, y) = (mounted.path("mount/x"), mounted.path("mount/y"));
+    let file = File::create(&x).unwrap();
+    fallocate(&file, FallocateFlags::empty(), 0, 10_000).unwrap();
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 50_000).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 10_000);
+    let refused = fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096);
+    assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP));
+    File::create(&y).unwrap();
+    let refused = renameat_with(CWD, &x, CWD, &y, RenameFlags::NOREPLACE);
+    assert_eq!(refused, Err(rustix::io::Errno::EXIST));
+    fs::remove_file(&y).unwrap();
+    renameat_with(CWD, &x, CWD, &y, RenameFlags::NOREPLACE).unwrap();
+    assert_eq!(listing(&mounted.path("mount")), format!("y={}", "0".repeat(10_000)));
+    let (disk, backing) = (statvfs(&y).unwrap(), statvfs(&mounted.path("backing")).unwrap());
+    assert_eq!((disk.f_blocks, disk.f_frsize), (backing.f_blocks, backing.f_frsize));
+    let mut options = OpenOptions::new();
+    let flags = rustix::fs::OFlags::DSYNC.bits().cast_signed();
+    let synced = std::os::unix::fs::OpenOptionsExt::custom_flags(options.create(true).append(true), flags);
+    synced.open(mounted.path("mount/z")).unwrap().write_all(b"at once").unwrap();
+    mounted.forget(Survival::Nothing, 0);
+    assert_eq!(listing(&mounted.path("mount")), "z=at once");
+}
+
+#[test]
 fn a_database_survives_it() {
     const KEYSPACES: usize = 3;
     let Some(mounted) = Mounted::new() else { return };
