@@ -2,8 +2,11 @@
 
 pub mod access;
 pub mod api;
+pub mod check;
+pub mod config;
 pub mod manifests;
 pub mod metrics;
 pub mod replication;
+pub mod server;
 pub mod service;
 pub mod storage;

@@ -13,6 +13,7 @@ pub mod keys;
 mod log;
 mod machine;
 mod pages;
+pub mod runtime;
 mod snapshot;
 mod waiters;
 
@@ -60,6 +61,19 @@ pub enum Input<T> {
     Persisted(u64),
     /// Leaders hand over where they can, waiters are answered, and no more requests are taken.
     Stop,
+}
+
+/// Where an answer goes: what the caller of the driver hands in with a request.
+pub trait Token {
+    /// Whether nobody waits for the answer any more. A message is not handed out to somebody who left.
+    fn is_gone(&self) -> bool;
+}
+
+/// For callers who only number their requests.
+impl Token for u64 {
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// What a client asks.

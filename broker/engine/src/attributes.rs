@@ -77,6 +77,8 @@ pub struct DeadLetterPolicy {
 pub struct QueueAttributes {
     /// Standard or FIFO; fixed when the queue is created.
     pub kind: QueueKind,
+    /// FIFO queues: a message sent without a deduplication id gets the hash of its body as one.
+    pub content_based_deduplication: bool,
     /// See [`DELAY_SECONDS`].
     pub delay_seconds: u32,
     /// See [`VISIBILITY_TIMEOUT_SECONDS`].
@@ -104,6 +106,7 @@ impl Default for QueueAttributes {
     fn default() -> Self {
         Self {
             kind: QueueKind::Standard,
+            content_based_deduplication: false,
             delay_seconds: 0,
             visibility_timeout_seconds: 30,
             retention_seconds: 345_600,
@@ -125,7 +128,7 @@ impl QueueAttributes {
             QueueKind::Fifo { deduplication: DeduplicationScope::Queue } => 1,
             QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup } => 2,
         };
-        out.u8(kind);
+        out.u8(kind).u8(u8::from(self.content_based_deduplication));
         for value in [
             self.delay_seconds,
             self.visibility_timeout_seconds,
@@ -158,6 +161,7 @@ impl QueueAttributes {
         };
         Ok(Self {
             kind,
+            content_based_deduplication: from.flag()?,
             delay_seconds: from.int32()?,
             visibility_timeout_seconds: from.int32()?,
             retention_seconds: from.int32()?,

@@ -136,7 +136,7 @@ impl Catalogue {
                     return Err(CatalogueRefusal::KindIsFixed);
                 }
                 if let Some(declared) = &existing.owner
-                    && Some(declared) != owner.as_ref()
+                    && *mode != PutMode::Declare
                 {
                     return Err(CatalogueRefusal::Declared(declared.clone()));
                 }
@@ -219,7 +219,7 @@ impl Catalogue {
     ) -> Result<(Option<QueueId>, Option<CatalogueEvent>), CatalogueRefusal> {
         let entry = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
         if let Some(declared) = &entry.owner
-            && owner != Some(declared)
+            && owner.is_none()
         {
             return Err(CatalogueRefusal::Declared(declared.clone()));
         }

@@ -69,14 +69,27 @@ pub enum Outcome {
     Deleted(Vec<Deleted>),
 }
 
+/// A message that moved to a dead-letter queue of the same shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The queue that gave it up.
+    pub from: QueueId,
+    /// The dead-letter queue.
+    pub to: QueueId,
+    /// Where the body is, and stays.
+    pub body: BodyRef,
+}
+
 /// What has to be written, and who may want to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Bodies that nothing refers to any more. May be deleted with the next batch.
     pub dead_bodies: Vec<BodyRef>,
     /// Rows of chunks that were closed. The next command may name them already; must be written with, or before, the
     /// next checkpoint, and before the rows that it deletes.
     pub closed_chunks: Vec<(ChunkKey, Vec<u8>)>,
+    /// Messages that moved to a dead-letter queue.
+    pub moved: Vec<Moved>,
     /// Queues in which messages may have become ready, or of which receivers must hear otherwise.
     pub woken: Vec<QueueId>,
 }

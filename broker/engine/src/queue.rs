@@ -25,6 +25,7 @@ const DELAYED_LANE: LaneId = LaneId(1);
 /// A message on its way to a dead-letter queue of the same shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Move {
+    pub(crate) source: QueueId,
     pub(crate) target: QueueId,
     pub(crate) group: Option<Box<str>>,
     pub(crate) slot: Slot,

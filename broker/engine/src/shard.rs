@@ -15,7 +15,7 @@ use crate::chunk::{ChunkKey, NamedPages, Pages};
 use crate::command::{Command, NewMessage};
 use crate::limits::{DEDUPLICATION_IDS_MAX, LANES_MAX, LANES_TOUCHED_MAX, RECORDS_MAX, STEPS_MAX};
 use crate::message::{BodyRef, DeliveryId, LaneId, QueueEpoch};
-use crate::outcome::{Deleted, Digest, Effects, Outcome, Refusal};
+use crate::outcome::{Deleted, Digest, Effects, Moved, Outcome, Refusal};
 use crate::queue::{Context, Move, Queue};
 use crate::row::{Dirty, RowKey};
 
@@ -126,7 +126,11 @@ impl Shard {
         self.finish_moves();
         let effects = std::mem::take(&mut self.prepared.effects);
         let mut digest = Digest(self.hash);
-        digest.add(self.stamp_ms).add(effects.dead_bodies.len() as u64).outcome(&outcome);
+        digest
+            .add(self.stamp_ms)
+            .add(effects.dead_bodies.len() as u64)
+            .add(effects.moved.len() as u64)
+            .outcome(&outcome);
         self.hash = digest.0;
         self.dirty.mark(RowKey::Machine);
         (outcome, effects)
@@ -194,10 +198,12 @@ impl Shard {
     /// message that is refused by both would be lost.
     fn finish_moves(&mut self) {
         for message in std::mem::take(&mut self.prepared.moves) {
-            let adopted = self
-                .on_queue(message.target, &Pages::default(), |queue, context| queue.adopt(&message, context));
-            if adopted.is_none() {
-                self.prepared.effects.dead_bodies.push(message.slot.body);
+            let (from, to, body) = (message.source, message.target, message.slot.body);
+            let adopted =
+                self.on_queue(to, &Pages::default(), |queue, context| queue.adopt(&message, context));
+            match adopted {
+                Some(()) => self.prepared.effects.moved.push(Moved { from, to, body }),
+                None => self.prepared.effects.dead_bodies.push(body),
             }
         }
     }

@@ -61,7 +61,12 @@ pub(super) fn read(file: &Path, node: Node) -> Result<Object, Vec<Problem>> {
     };
     match parsed {
         Ok(queue) => Ok(Object { queue, file: file.to_owned(), node }),
-        Err(errors) => Err(errors.into_iter().map(|error| locate(file, &node, error)).collect()),
+        Err(errors) => {
+            let mut problems: Vec<Problem> =
+                errors.into_iter().map(|error| locate(file, &node, error)).collect();
+            problems.sort_by_key(|problem| problem.line);
+            Err(problems)
+        }
     }
 }
 

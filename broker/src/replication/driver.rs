@@ -19,7 +19,7 @@ use super::fold::{Asker, Operation};
 use super::group::Group;
 use super::keys;
 use super::waiters::{Waiter, Waiters};
-use super::{Fatal, GroupId, Input, NodeId, Output, PeerBody, PeerMessage, Reply, Request, World};
+use super::{Fatal, GroupId, Input, NodeId, Output, PeerBody, PeerMessage, Reply, Request, Token, World};
 use crate::storage::{Batch, Store, StoreError, Tree, Write};
 
 /// Milliseconds between two ticks of the Raft protocol.
@@ -189,7 +189,7 @@ impl<T> std::fmt::Debug for Driver<T> {
     }
 }
 
-impl<T> Driver<T> {
+impl<T: Token> Driver<T> {
     /// Opens all groups on a volume whose newest batch is `last_batch`. The first output holds the catalogue as events.
     ///
     /// # Errors
@@ -567,7 +567,9 @@ impl<T> Driver<T> {
                     break;
                 }
                 let Some(waiter) = self.hub.waiters.pop(queue) else { break };
-                self.forward(waiter, at, available - claimed);
+                if !waiter.token.is_gone() {
+                    self.forward(waiter, at, available - claimed);
+                }
             }
         }
         if self.hub.leadership_changed {

@@ -783,7 +783,9 @@ impl<T> Group<T> {
     /// Monotonic milliseconds at which something of this group is due without any input.
     pub(crate) fn next_wake_ms(&mut self, hub: &Hub<T>) -> Option<u64> {
         let now_ms = hub.world.monotonic_ms;
-        let mut wake_ms = self.dirty_since_ms.map(|since_ms| since_ms + hub.config.checkpoint_interval_ms);
+        // A snapshot on its way out holds checkpoints up; what moves it on comes in as a message.
+        let since_ms = self.dirty_since_ms.filter(|_| self.sending.is_empty());
+        let mut wake_ms = since_ms.map(|since_ms| since_ms + hub.config.checkpoint_interval_ms);
         if self.is_serving() && !self.expire_in_flight {
             let stamp_ms = self.stamp_ms(hub);
             if let Some(due_ms) = self.machine.shard().and_then(|shard| shard.next_due_ms()) {

@@ -121,6 +121,12 @@ pub enum ServiceError {
     /// The dead-letter queue serves as many sources as it may.
     #[error("dead-letter queue {0} serves as many sources as it may")]
     DeadLetterTooManySources(String),
+    /// A FIFO queue needs a FIFO dead-letter queue, a standard queue a standard one.
+    #[error("dead-letter queue {0} is FIFO and the queue is not, or the other way round")]
+    DeadLetterKind(String),
+    /// Whether a queue is FIFO is fixed when it is created.
+    #[error("queue {0} exists, and FIFO or not cannot be changed")]
+    KindIsFixed(String),
     /// The queue is declared by a manifest or a cluster object, which owns it.
     #[error("queue {0} is declared by {1}; change it there")]
     Declared(String, String),

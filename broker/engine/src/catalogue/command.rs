@@ -10,7 +10,7 @@ pub enum PutMode {
     Create,
     /// The queue must exist.
     Update,
-    /// Either; the caller is the owner that the queue has, or gets.
+    /// Either; the caller declares queues, and becomes the owner.
     Declare,
 }
 
@@ -43,7 +43,7 @@ pub enum CatalogueCommand {
     Delete {
         /// Name on the wire.
         name: Box<str>,
-        /// Who asks: a declared queue is only deleted by its owner.
+        /// Who declares queues and asks for this; None: a client, which may not delete a declared queue.
         owner: Option<Box<str>>,
     },
 }

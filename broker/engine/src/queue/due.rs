@@ -93,7 +93,7 @@ impl Queue {
     pub(super) fn dead_letter(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
         let Some(policy) = self.attributes.dead_letter else { return };
         let group = self.lanes.get(&id).and_then(|lane| lane.group.clone());
-        context.moves.push(Move { target: policy.queue, group, slot });
+        context.moves.push(Move { source: self.epoch.queue, target: policy.queue, group, slot });
         self.totals.dead_lettered += 1;
     }
 

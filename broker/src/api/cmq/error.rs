@@ -172,7 +172,9 @@ impl From<ServiceError> for Error {
             R::DeadLetterQueueMissing(_) => Self::fixed(4000, 10730, "dead-letter queue missing"),
             R::DeadLetterNesting(_) => Self::fixed(4000, 10740, "dead-letter nesting"),
             R::DeadLetterTooManySources(_) => Self::fixed(4000, 10780, "dead-letter queue bound too often"),
-            R::Declared(..) => Self::made(4000, 10110, format!("request parameters error: {refusal}")),
+            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) => {
+                Self::made(4000, 10110, format!("request parameters error: {refusal}"))
+            }
             R::MessageTooLarge { .. } => Self::fixed(4400, 10230, "exceed maximum message size"),
             R::HeapFull => Self::fixed(4410, 10240, "reach maximum retention number of message"),
             R::TooManyInFlightOrDelayed => {
@@ -221,6 +223,15 @@ mod tests {
                 R::Declared(name(), "Queue default/orders".to_owned()),
                 "4000 (10110)request parameters error: queue orders is declared by Queue default/orders; \
                  change it there",
+            ),
+            (
+                R::KindIsFixed(name()),
+                "4000 (10110)request parameters error: queue orders exists, and FIFO or not cannot be changed",
+            ),
+            (
+                R::DeadLetterKind(name()),
+                "4000 (10110)request parameters error: dead-letter queue orders is FIFO and the queue is not, \
+                 or the other way round",
             ),
             (R::MessageTooLarge { size: 9, limit: 8 }, "4400 (10230)exceed maximum message size"),
             (R::HeapFull, "4410 (10240)reach maximum retention number of message"),

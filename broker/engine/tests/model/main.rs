@@ -1,0 +1,232 @@
+//! The state machine against a naive model. Two replicas run everything, one of which sees only the chunk pages that it
+//! named and crashes now and then; their outcomes, their states and what the model allows must agree at every step.
+
+mod reference;
+mod replica;
+mod workload;
+
+use cmq_engine::attributes::QueueId;
+use cmq_engine::catalogue::Change;
+use cmq_engine::command::Command;
+use cmq_engine::message::{BodyRef, DeliveryId};
+use cmq_engine::outcome::{Effects, Outcome};
+use proptest::prelude::*;
+use reference::Model;
+use replica::{Replica, Step, assert_same};
+use workload::{Op, SLOTS};
+
+/// Expires that may be needed until nothing is due: more means that time does not get on.
+const EXPIRES_MAX: usize = 2_000;
+
+struct World {
+    model: Model,
+    replica: Replica,
+    witness: Replica,
+    slots: [Option<QueueId>; SLOTS],
+    changes: Vec<Option<Change>>,
+    next_queue: u32,
+    revision: u64,
+    index: u64,
+    now_ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            model: Model::default(),
+            replica: Replica::new(false),
+            witness: Replica::new(true),
+            slots: [None; SLOTS],
+            changes: vec![None; SLOTS],
+            next_queue: 0,
+            revision: 0,
+            index: 0,
+            now_ms: 1_000_000,
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> (Outcome, Effects) {
+        let (outcome, effects) = self.replica.run(step);
+        let (outcome_there, effects_there) = self.witness.run(step);
+        assert_eq!(outcome, outcome_there);
+        assert_eq!(effects, effects_there);
+        (outcome, effects)
+    }
+
+    fn apply(&mut self, command: Command) -> (Outcome, Effects) {
+        self.index += 1;
+        let first_body = BodyRef { index: self.index, position: (self.index % 5) as u16 };
+        let step = Step::Apply { command: command.clone(), stamp_ms: self.now_ms, first_body };
+        let (outcome, effects) = self.step(&step);
+        let now = self.now_ms;
+        match &command {
+            Command::Send { queue, messages } => {
+                self.model.send(*queue, messages, first_body, now, &outcome, &effects);
+            }
+            Command::Receive { queue, max, visibility_ms } => {
+                self.model.receive(*queue, *max, *visibility_ms, now, &outcome, &effects);
+            }
+            Command::Delete { deliveries, stale } => {
+                self.model.delete(deliveries, *stale, now, &outcome, &effects);
+            }
+            Command::Expire => self.model.expire(now, &effects),
+            Command::Catalogue { changes, is_complete, .. } => {
+                assert!(effects.dead_bodies.is_empty());
+                self.take_catalogue(changes, *is_complete);
+            }
+        }
+        for queue in self.model.queues() {
+            self.model.check_counts(queue, self.replica.shard.counts(queue), now);
+        }
+        (outcome, effects)
+    }
+
+    fn take_catalogue(&mut self, changes: &[Change], is_complete: bool) {
+        for queue in self.model.queues() {
+            if is_complete && !changes.iter().any(|change| change.queue() == queue) {
+                self.model.remove(queue);
+            }
+        }
+        for change in changes {
+            match change {
+                Change::Put { queue, attributes } => self.model.put(*queue, attributes),
+                Change::Remove { queue } => self.model.remove(*queue),
+            }
+        }
+    }
+
+    fn catalogue(&mut self, is_complete: bool, changes: Vec<Change>) {
+        self.revision += 1;
+        self.apply(Command::Catalogue { revision: self.revision, is_complete, changes });
+        let queues: Vec<QueueId> = self.replica.shard.queues().collect();
+        assert_eq!(queues, self.model.queues());
+        assert_eq!(self.replica.shard.revision(), self.revision);
+    }
+
+    fn quiesce(&mut self) {
+        for _ in 0..EXPIRES_MAX {
+            if self.replica.shard.next_due_ms().is_none_or(|due_ms| due_ms > self.now_ms) {
+                return self.model.quiesce(self.now_ms);
+            }
+            self.apply(Command::Expire);
+        }
+        panic!("something stays due: {:?} at {}", self.replica.shard.next_due_ms(), self.now_ms);
+    }
+
+    /// A queue that is there, or one that never is.
+    fn queue(&self, slot: usize) -> QueueId {
+        self.slots[slot].unwrap_or(QueueId(1_000_000))
+    }
+
+    fn handles(&self, back: usize, count: usize, stride: usize) -> Vec<DeliveryId> {
+        let handles = self.model.handles().iter().rev().map(|(id, _)| *id);
+        handles.skip(back).step_by(stride).take(count).collect()
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Send { slot, messages } => {
+                _ = self.apply(Command::Send { queue: self.queue(*slot), messages: messages.clone() })
+            }
+            Op::Receive { slot, max, visibility_ms } => {
+                let (queue, visibility_ms) = (self.queue(*slot), *visibility_ms);
+                let may_find = self.replica.shard.may_have_ready(queue, self.now_ms);
+                let (outcome, _) = self.apply(Command::Receive { queue, max: *max, visibility_ms });
+                if let Outcome::Received { deliveries, .. } = outcome {
+                    assert!(may_find || deliveries.is_empty());
+                }
+            }
+            Op::Delete { back, count, stride, stale } => {
+                let deliveries = self.handles(*back, *count, *stride);
+                self.apply(Command::Delete { deliveries, stale: *stale });
+            }
+            Op::DeleteForged { back, sequence, generation } => {
+                let mut deliveries = self.handles(*back, 1, 1);
+                for id in &mut deliveries {
+                    (id.sequence, id.generation) = (*sequence, *generation);
+                }
+                self.apply(Command::Delete { deliveries, stale: cmq_engine::command::StaleHandle::Delete });
+            }
+            Op::Expire => _ = self.apply(Command::Expire),
+            Op::Quiesce => self.quiesce(),
+            Op::Wait { ms } => self.now_ms += ms,
+            Op::WaitForDue { more_ms } => {
+                let due_ms = self.replica.shard.next_due_ms().unwrap_or(0);
+                self.now_ms = self.now_ms.max(due_ms) + more_ms;
+            }
+            Op::Put { slot, attributes } => {
+                let mut attributes = attributes.clone();
+                let target = workload::dead_letter_slot(*slot).and_then(|slot| self.slots[slot]);
+                attributes.dead_letter = attributes.dead_letter.zip(target).map(|(mut policy, target)| {
+                    policy.queue = target;
+                    policy
+                });
+                let queue = self.slots[*slot].unwrap_or_else(|| {
+                    self.next_queue += 1;
+                    QueueId(self.next_queue)
+                });
+                self.slots[*slot] = Some(queue);
+                let change = Change::Put { queue, attributes };
+                self.changes[*slot] = Some(change.clone());
+                self.catalogue(false, vec![change]);
+            }
+            Op::Remove { slot } => {
+                if let Some(queue) = self.slots[*slot].take() {
+                    self.changes[*slot] = None;
+                    self.catalogue(false, vec![Change::Remove { queue }]);
+                }
+            }
+            Op::Complete { without } => {
+                self.slots[*without] = None;
+                self.changes[*without] = None;
+                let changes = self.changes.iter().flatten().cloned().collect();
+                self.catalogue(true, changes);
+            }
+            Op::CleanUp => self.clean_up(),
+            Op::Checkpoint => self.replica.checkpoint(),
+            Op::Crash => {
+                self.replica.crash();
+                assert_same(&self.replica.shard, &self.witness.shard);
+            }
+        }
+    }
+
+    fn clean_up(&mut self) {
+        let (_, effects) = self.step(&Step::CleanUp);
+        self.model.clean_up(&effects);
+    }
+
+    /// Removes every queue and frees what it held: no row, no chunk and no body is left.
+    fn end(&mut self) {
+        self.quiesce();
+        assert_same(&self.replica.shard, &self.witness.shard);
+        self.catalogue(true, Vec::new());
+        while self.replica.shard.has_remains() {
+            self.clean_up();
+        }
+        assert_eq!(self.model.live_bodies(), 0, "bodies leaked");
+        for replica in [&mut self.replica, &mut self.witness] {
+            replica.checkpoint();
+            replica.assert_empty();
+        }
+    }
+}
+
+/// As many cases as `PROPTEST_CASES` says, or a default that takes seconds.
+fn config(cases: u32) -> ProptestConfig {
+    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: wanted.unwrap_or(cases), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn shard_agrees_with_the_model(ops in workload::ops()) {
+        let mut world = World::new();
+        for op in &ops {
+            world.run(op);
+        }
+        world.end();
+    }
+}

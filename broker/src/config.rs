@@ -1,0 +1,90 @@
+//! Flags and environment of the process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cmq_engine::catalogue::RECREATE_WAIT_MS_MAX;
+use cmq_engine::limits::SHARDS_MAX;
+
+use crate::storage::budget::MEMORY_BYTES_MIN;
+
+/// A message queue that speaks the CMQ protocol and keeps every acknowledged message.
+///
+/// With no flags it runs alone: data in ./cmq-data, on loopback, no signature checks.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Action>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Config,
+}
+
+/// What the program does beside serving.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Checks manifests without a broker: reports what is wrong, with file, line, field and what is allowed.
+    Check {
+        /// Files, or directories of *.yaml, *.yml and *.json files. What refers to each other belongs in one directory.
+        #[arg(required = true, value_name = "FILE")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// How the broker serves.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Directory of the data; made if it is missing. One process at a time.
+    #[arg(long, env = "CMQ_DATA_DIR", value_name = "DIR", default_value = "cmq-data")]
+    pub data_dir: PathBuf,
+    /// Where clients connect. Port 0 picks a free one; the start-up line names it.
+    #[arg(long, env = "CMQ_CLIENT_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9324")]
+    pub client_addr: SocketAddr,
+    /// Where other brokers connect. A broker of one replica has no peers and does not listen there.
+    #[arg(long, env = "CMQ_PEER_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9325")]
+    pub peer_addr: SocketAddr,
+    /// Where probes and monitors connect: /livez, /readyz, /metrics.
+    #[arg(long, env = "CMQ_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9326")]
+    pub admin_addr: SocketAddr,
+    /// A file, or a directory of files, that declares queues: the same objects that a cluster takes.
+    #[arg(long, env = "CMQ_MANIFESTS", value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// Shards of the broker: logs that are written side by side. May grow, never shrink.
+    #[arg(long, env = "CMQ_SHARDS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(SHARDS_MAX)))]
+    pub shards: u16,
+    /// Bytes of memory for buffers and caches, at least 64 MiB. Default: the smaller of half the cgroup's limit and 512 MiB.
+    #[arg(long, env = "CMQ_MEMORY", value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(MEMORY_BYTES_MIN..))]
+    pub memory: Option<u64>,
+    /// A YAML list of {id, secret}: calls must be signed with one of these keys. Without it, no signature is checked.
+    #[arg(long, env = "CMQ_ACCESS_KEYS", value_name = "FILE")]
+    pub access_keys: Option<PathBuf>,
+    /// Seconds for which the name of a deleted queue cannot be used again (the hosted services: 10 to 60).
+    #[arg(long, env = "CMQ_RECREATE_WAIT", value_name = "SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(..=RECREATE_WAIT_MS_MAX / 1_000))]
+    pub recreate_wait: u64,
+    /// Form of the log lines.
+    #[arg(long, env = "CMQ_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// How long the name of a deleted queue is closed.
+    pub fn recreate_wait(&self) -> Duration {
+        Duration::from_secs(self.recreate_wait)
+    }
+}

@@ -1,0 +1,347 @@
+//! The driver in production: one thread that turns, fed by an inbox, with the committer at its side.
+//!
+//! While a batch is synced, requests gather in the inbox without waking the thread: it would only have to wait for the
+//! disk. What the disk or a peer says wakes it at once.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use cmq_engine::catalogue::CatalogueEvent;
+use tokio::sync::{oneshot, watch};
+
+use super::driver::{Config, Driver};
+use super::{Fatal, Input, Reply, Request, World};
+use crate::storage::Room;
+use crate::storage::StoreError;
+use crate::storage::committer::{CommitEvent, Committer, SyncMode};
+use crate::storage::fjall_store::FjallStore;
+
+/// Requests in the inbox at most.
+const REQUESTS_MAX: usize = 65_536;
+/// What a request counts beside its bodies, in bytes.
+const REQUEST_BYTES: usize = 256;
+
+/// Where an answer goes.
+pub type Token = oneshot::Sender<Reply>;
+
+impl super::Token for Token {
+    fn is_gone(&self) -> bool {
+        self.is_closed()
+    }
+}
+
+/// Looks at the driver between two turns.
+type Look = Box<dyn FnOnce(&Driver<Token>) + Send>;
+
+/// What the driver thread may be waiting for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// It turns.
+    No,
+    /// Anything.
+    Anything,
+    /// Only what cannot wait for the disk: requests would.
+    Urgent,
+}
+
+struct Mail {
+    inputs: Vec<Input<Token>>,
+    looks: Vec<Look>,
+    requests: usize,
+    bytes: usize,
+    waiting: Waiting,
+    failure: Option<StoreError>,
+    is_over: bool,
+}
+
+struct Inbox {
+    mail: Mutex<Mail>,
+    arrived: Condvar,
+    bytes_max: usize,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        // A panic of another thread while it held the lock left the mail as it was: a list of whole inputs.
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn urgent(&self, put: impl FnOnce(&mut Mail)) {
+        let mut mail = self.lock();
+        put(&mut mail);
+        if mail.waiting != Waiting::No {
+            self.arrived.notify_one();
+        }
+    }
+}
+
+/// Handle of a running node; cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    inbox: Arc<Inbox>,
+}
+
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeHandle").finish_non_exhaustive()
+    }
+}
+
+impl NodeHandle {
+    /// Asks and waits for the answer. Dropping the future withdraws a receive that waits.
+    pub async fn request(&self, request: Request) -> Reply {
+        let (token, answer) = oneshot::channel();
+        if let Some(refusal) = self.post(token, request) {
+            return refusal;
+        }
+        answer.await.unwrap_or(Reply::Stopping)
+    }
+
+    fn post(&self, token: Token, request: Request) -> Option<Reply> {
+        let bytes = REQUEST_BYTES + request.bytes();
+        let mut mail = self.inbox.lock();
+        if mail.is_over {
+            return Some(Reply::Stopping);
+        }
+        if mail.requests >= REQUESTS_MAX || mail.bytes + bytes > self.inbox.bytes_max {
+            return Some(Reply::Busy("too many requests wait for the driver"));
+        }
+        mail.requests += 1;
+        mail.bytes += bytes;
+        mail.inputs.push(Input::Request(token, request));
+        if mail.waiting == Waiting::Anything {
+            mail.waiting = Waiting::No;
+            drop(mail);
+            self.inbox.arrived.notify_one();
+        }
+        None
+    }
+
+    /// Runs `look` on the driver thread between two turns; None when the node is over.
+    pub async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Driver<Token>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut mail = self.inbox.lock();
+            if mail.is_over {
+                return None;
+            }
+            mail.looks.push(Box::new(move |driver| {
+                // Whoever asked may be gone.
+                let _ = sender.send(look(driver));
+            }));
+            if mail.waiting != Waiting::No {
+                self.inbox.arrived.notify_one();
+            }
+        }
+        answer.await.ok()
+    }
+
+    /// Lets the node answer what it has, sync and end.
+    pub fn stop(&self) {
+        self.inbox.urgent(|mail| mail.inputs.push(Input::Stop));
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    handle: NodeHandle,
+    thread: JoinHandle<Result<(), Fatal>>,
+}
+
+impl Node {
+    /// Starts the driver and the committer on an open volume. `on_event` hears of every change of the catalogue, on the
+    /// driver's thread, before whoever asked for the change is answered. `ready` turns true when the node has recovered.
+    ///
+    /// # Errors
+    /// When what the volume holds does not fit together.
+    pub fn start(
+        config: Config,
+        store: FjallStore,
+        inbound_bytes: usize,
+        mut on_event: impl FnMut(CatalogueEvent) + Send + 'static,
+        ready: watch::Sender<bool>,
+    ) -> Result<Self, Fatal> {
+        let clock = Clock::start();
+        let inbox = Arc::new(Inbox {
+            mail: Mutex::new(Mail {
+                inputs: Vec::new(),
+                looks: Vec::new(),
+                requests: 0,
+                bytes: 0,
+                waiting: Waiting::No,
+                failure: None,
+                is_over: false,
+            }),
+            arrived: Condvar::new(),
+            bytes_max: inbound_bytes,
+        });
+        let world = clock.world(&store);
+        let (driver, first) = Driver::open(config, Arc::new(store.clone()), store.last_batch(), world)?;
+        first.events.into_iter().for_each(&mut on_event);
+        let committed = inbox.clone();
+        let committer = Committer::start(
+            store.clone(),
+            Box::new(move |event| match event {
+                CommitEvent::Committed { last, .. } => {
+                    committed.urgent(|mail| mail.inputs.push(Input::Persisted(last)));
+                }
+                CommitEvent::Failed(error) => committed.urgent(|mail| mail.failure = Some(error)),
+            }),
+        )?;
+        let handle = NodeHandle { inbox: inbox.clone() };
+        let turning = Turning { driver, store, committer, inbox, clock, ready, on_event };
+        let thread = std::thread::Builder::new()
+            .name("driver".into())
+            .spawn(move || turning.run())
+            .map_err(|error| StoreError::Io("start the driver", error.to_string()))?;
+        Ok(Self { handle, thread })
+    }
+
+    /// The handle for requests.
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Waits for the end, which [`NodeHandle::stop`] or a failure brings.
+    ///
+    /// # Errors
+    /// What made the node stop, if nobody asked for it.
+    pub fn join(self) -> Result<(), Fatal> {
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Time as the driver is told it.
+#[derive(Clone, Copy)]
+struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    fn world(&self, store: &FjallStore) -> World {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        World {
+            monotonic_ms: self.started.elapsed().as_millis() as u64,
+            wall_ms: wall.as_millis() as u64,
+            has_room: store.room() == Room::Plenty,
+        }
+    }
+}
+
+struct Turning<E> {
+    driver: Driver<Token>,
+    store: FjallStore,
+    committer: Committer,
+    inbox: Arc<Inbox>,
+    clock: Clock,
+    ready: watch::Sender<bool>,
+    on_event: E,
+}
+
+impl<E: FnMut(CatalogueEvent)> Turning<E> {
+    fn run(mut self) -> Result<(), Fatal> {
+        let result = self.turn_until_over();
+        let mut mail = self.inbox.lock();
+        mail.is_over = true;
+        // Whoever waits for an answer gets "stopping" from the dropped token.
+        mail.inputs.clear();
+        mail.looks.clear();
+        drop(mail);
+        self.ready.send_replace(false);
+        result?;
+        Ok(self.committer.close()?)
+    }
+
+    fn turn_until_over(&mut self) -> Result<(), Fatal> {
+        let mut inputs = Vec::new();
+        let mut is_stopping = false;
+        loop {
+            let output = self.driver.turn(inputs.drain(..), self.clock.world(&self.store));
+            if let Some(fatal) = output.fatal {
+                return Err(fatal);
+            }
+            if let Some((batch, must_sync)) = output.batch {
+                let mode = if must_sync { SyncMode::Sync } else { SyncMode::Buffer };
+                self.committer.submit(batch, mode);
+            }
+            output.events.into_iter().for_each(&mut self.on_event);
+            for (token, reply) in output.replies {
+                // Whoever asked may be gone.
+                let _ = token.send(reply);
+            }
+            if !is_stopping && self.driver.is_ready() {
+                self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+            }
+            if is_stopping && self.driver.is_quiet() {
+                return Ok(());
+            }
+            let looks = self.wait(&mut inputs)?;
+            for look in looks {
+                look(&self.driver);
+            }
+            if inputs.iter().any(|input| matches!(input, Input::Stop)) {
+                is_stopping = true;
+                self.ready.send_replace(false);
+            }
+        }
+    }
+
+    /// Blocks until there is something to do; `inputs` gets what arrived.
+    fn wait(&mut self, inputs: &mut Vec<Input<Token>>) -> Result<Vec<Look>, Fatal> {
+        let wake_ms = self.driver.next_wake_ms();
+        let wants = if self.driver.is_outstanding() { Waiting::Urgent } else { Waiting::Anything };
+        let mut mail = self.inbox.lock();
+        loop {
+            if let Some(error) = mail.failure.take() {
+                return Err(error.into());
+            }
+            let is_urgent = |input: &Input<Token>| !matches!(input, Input::Request(..));
+            let is_enough = match wants {
+                Waiting::Urgent => mail.inputs.iter().rev().any(is_urgent),
+                Waiting::No | Waiting::Anything => !mail.inputs.is_empty(),
+            };
+            if is_enough || !mail.looks.is_empty() {
+                break;
+            }
+            let now_ms = self.clock.started.elapsed().as_millis() as u64;
+            mail.waiting = wants;
+            mail = match wake_ms {
+                Some(wake_ms) if wake_ms <= now_ms => break,
+                Some(wake_ms) => {
+                    let timeout = Duration::from_millis(wake_ms - now_ms);
+                    let waited = self.inbox.arrived.wait_timeout(mail, timeout);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.inbox.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        mail.waiting = Waiting::No;
+        mail.requests = 0;
+        mail.bytes = 0;
+        std::mem::swap(&mut mail.inputs, inputs);
+        Ok(std::mem::take(&mut mail.looks))
+    }
+}
+
+impl Request {
+    /// Bytes of the bodies.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send { bodies, .. } => bodies.iter().map(Bytes::len).sum(),
+            _ => 0,
+        }
+    }
+}

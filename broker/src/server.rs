@@ -1,0 +1,251 @@
+//! One broker process from its start to its end.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cmq_engine::attributes::{DeadLetterPolicy, QueueId};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::access::Access;
+use crate::api;
+use crate::api::http::limits::Limits;
+use crate::config::{Config, LogFormat};
+use crate::manifests::{self, DeclaredQueue, ManifestError};
+use crate::metrics::Metrics;
+use crate::replication::Fatal;
+use crate::replication::driver;
+use crate::replication::runtime::Node;
+use crate::service::types::ServiceError;
+use crate::service::{Feed, Service};
+use crate::storage::StoreError;
+use crate::storage::budget::MemoryBudget;
+use crate::storage::fjall_store::FjallStore;
+use crate::storage::options::Options;
+
+/// How long a call of the start may be tried again before the start fails.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// Pause before such a call is tried again.
+const START_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why the broker cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot listen on {addr} (--{flag}-addr): {source}")]
+    Listen { flag: &'static str, addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Access(#[from] crate::access::Error),
+    #[error(transparent)]
+    Manifests(#[from] ManifestError),
+    #[error("cannot declare {source_name}: {error}")]
+    Declare { source_name: String, error: ServiceError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error("cannot {0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+/// Runs the broker until it is told to stop. Fails with a line that says why.
+pub fn run(config: Config) -> ExitCode {
+    start_log(config.log_format);
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(serve(config)),
+        Err(error) => Err(Failure::System("start the runtime", error)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("CMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    // Everything that a person may have got wrong comes before anything is written.
+    let declared = config.manifests.as_deref().map(manifests::load).transpose()?.unwrap_or_default();
+    let access = config.access_keys.as_deref().map(Access::from_file).transpose()?;
+    let client_listener = listen("client", config.client_addr).await?;
+    let admin_listener = listen("admin", config.admin_addr).await?;
+    let client_addr =
+        client_listener.local_addr().map_err(|error| Failure::System("name the client port", error))?;
+    let admin_addr =
+        admin_listener.local_addr().map_err(|error| Failure::System("name the admin port", error))?;
+
+    let metrics = Metrics::new();
+    let (stop, stopped) = watch::channel(false);
+    let (recovered, has_recovered) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(false);
+    // Probes are answered from here on, however long the recovery takes.
+    let admin = {
+        let (metrics, is_ready, stopped) = (metrics.clone(), is_ready.clone(), stopped.clone());
+        tokio::spawn(async move { api::admin::serve(admin_listener, &metrics, is_ready, stopped).await })
+    };
+
+    let budget = memory(&config);
+    let dir = config.data_dir.clone();
+    let feed = Feed::default();
+    let node = {
+        let (config, feed) = (config.clone(), feed.clone());
+        // Opening a volume takes seconds of disk work.
+        let opening = tokio::task::spawn_blocking(move || open(&config, budget, feed, recovered));
+        opening.await.map_err(|error| Failure::System("open the volume", error.into()))??
+    };
+    let handle = node.handle();
+    let service = Service::new(handle.clone(), feed, config.recreate_wait());
+    say_what_is_open(&config, &dir, access.is_none());
+    declare(&service, &declared, has_recovered.clone()).await?;
+
+    let limits = Limits { body_bytes: budget.inbound as usize, ..Limits::default() };
+    let clients = {
+        let (metrics, stopped, service) = (metrics.clone(), stopped.clone(), service.clone());
+        let access = access.unwrap_or_else(Access::open);
+        tokio::spawn(async move {
+            api::client::serve(client_listener, service, access, &metrics, limits, stopped).await;
+        })
+    };
+    ready.send_replace(true);
+    tracing::info!(
+        client = %client_addr,
+        admin = %admin_addr,
+        data_dir = %dir.display(),
+        shards = config.shards,
+        queues = declared.len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "cmq-broker serves"
+    );
+
+    let mut ended = tokio::task::spawn_blocking(move || node.join());
+    let early = tokio::select! {
+        result = &mut ended => Some(result),
+        () = asked_to_stop() => None,
+    };
+    ready.send_replace(false);
+    stop.send_replace(true);
+    let result = match early {
+        Some(result) => result,
+        None => {
+            tracing::info!("stopping: no new connections, calls in flight are answered");
+            handle.stop();
+            ended.await
+        }
+    };
+    // The node is over, so every call that still waits has its answer.
+    let _ = tokio::join!(clients, admin);
+    result.map_err(|error| Failure::System("join the driver", error.into()))??;
+    tracing::info!("stopped; everything is on disk");
+    Ok(())
+}
+
+async fn listen(flag: &'static str, addr: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(addr).await.map_err(|source| Failure::Listen { flag, addr, source })
+}
+
+fn memory(config: &Config) -> MemoryBudget {
+    let split = config.memory.and_then(|bytes| MemoryBudget::split(bytes).ok());
+    split.unwrap_or_else(MemoryBudget::of_this_machine)
+}
+
+fn open(
+    config: &Config,
+    budget: MemoryBudget,
+    feed: Feed,
+    recovered: watch::Sender<bool>,
+) -> Result<Node, Failure> {
+    let store = FjallStore::open(&Options::new(&config.data_dir, budget))?;
+    let mut random = [0; 48];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::System("get random bytes", std::io::Error::other(error.to_string())))?;
+    let (id, key) = random.split_at(16);
+    let cluster_id = u128::from_be_bytes(id.try_into().expect("16 of 48 bytes")).max(1);
+    let handle_key = key.try_into().expect("32 of 48 bytes");
+    let driver = driver::Config {
+        body_bytes: budget.head_cache as usize,
+        page_bytes: budget.pages as usize / usize::from(config.shards),
+        ..driver::Config::standalone(config.shards, (cluster_id, handle_key))
+    };
+    let on_event = move |event| feed.apply(event);
+    Ok(Node::start(driver, store, budget.inbound as usize, on_event, recovered)?)
+}
+
+fn say_what_is_open(config: &Config, dir: &Path, is_open: bool) {
+    tracing::info!(data_dir = %dir.display(), "runs alone: one replica, no peers");
+    if is_open {
+        tracing::warn!(
+            "signatures are not checked: anybody who reaches the client port may call (--access-keys)"
+        );
+    }
+    if !config.client_addr.ip().is_loopback() {
+        tracing::warn!(client_addr = %config.client_addr, "the client port is reachable from other machines, without TLS");
+    }
+}
+
+/// Makes the queues what the manifests say that they are.
+async fn declare(
+    service: &Service,
+    declared: &[DeclaredQueue],
+    mut recovered: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    // A sender that is gone belongs to a node that failed, which the calls below will say.
+    let _ = recovered.wait_for(|recovered| *recovered).await;
+    if declared.iter().any(|queue| queue.ignored_placement) {
+        tracing::info!("manifests say where queues run; a broker that runs alone ignores that");
+    }
+    for queue in declared {
+        let mut attributes = queue.attributes.clone();
+        // The catalogue puts in the number that belongs to the name.
+        attributes.dead_letter =
+            queue.dead_letter.as_ref().map(|(_, rule)| DeadLetterPolicy { queue: QueueId(0), rule: *rule });
+        let target = queue.dead_letter.as_ref().map(|(name, _)| name.as_str());
+        let started = tokio::time::Instant::now();
+        loop {
+            match service.declare_queue(&queue.name, attributes.clone(), target, &queue.source).await {
+                Ok(_) => break,
+                Err(ServiceError::Busy(_)) if started.elapsed() < START_WITHIN => {
+                    tokio::time::sleep(START_PAUSE).await;
+                }
+                Err(error) => return Err(Failure::Declare { source_name: queue.source.clone(), error }),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn asked_to_stop() {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => _ = signal.recv().await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear SIGTERM");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        result = tokio::signal::ctrl_c() => {
+            if let Err(error) = result {
+                tracing::warn!(%error, "cannot hear SIGINT");
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

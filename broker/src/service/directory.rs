@@ -1,0 +1,64 @@
+//! What calls need of the catalogue, kept in step with it by the driver's thread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cmq_engine::attributes::QueueId;
+use cmq_engine::catalogue::{CatalogueEvent, QueueEntry};
+
+use super::types::{QueuePage, QueueSummary};
+
+/// The queues by name and number; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    queues: Arc<RwLock<Queues>>,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    by_name: BTreeMap<Box<str>, Arc<QueueEntry>>,
+    by_id: HashMap<QueueId, Arc<QueueEntry>>,
+}
+
+impl Directory {
+    /// Takes a change of the catalogue.
+    pub(super) fn apply(&self, event: CatalogueEvent) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            CatalogueEvent::Founded => {}
+            CatalogueEvent::Put(entry) => {
+                queues.by_id.insert(entry.id, entry.clone());
+                queues.by_name.insert(entry.name.clone(), entry);
+            }
+            CatalogueEvent::Removed(entry) => {
+                queues.by_id.remove(&entry.id);
+                queues.by_name.remove(&entry.name);
+            }
+        }
+    }
+
+    /// The queue of this name.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<QueueEntry>> {
+        self.read(|queues| queues.by_name.get(name).cloned())
+    }
+
+    /// The queue of this number.
+    pub(super) fn find_id(&self, id: QueueId) -> Option<Arc<QueueEntry>> {
+        self.read(|queues| queues.by_id.get(&id).cloned())
+    }
+
+    /// One page of the queues whose name contains `search`, in the order of names.
+    pub(super) fn list(&self, search: &str, offset: usize, limit: usize) -> QueuePage {
+        self.read(|queues| {
+            let matching = || queues.by_name.values().filter(|entry| entry.name.contains(search));
+            let summary =
+                |entry: &Arc<QueueEntry>| QueueSummary { id: entry.id, name: entry.name.to_string() };
+            let total = if search.is_empty() { queues.by_name.len() } else { matching().count() };
+            QueuePage { total, queues: matching().skip(offset).take(limit).map(summary).collect() }
+        })
+    }
+
+    fn read<R>(&self, look: impl FnOnce(&Queues) -> R) -> R {
+        look(&self.queues.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
