@@ -114,7 +114,7 @@ impl ForgetFs {
 impl Drop for ForgetFs {
     fn drop(&mut self) {
         if self.session.is_some() {
-            // Nobody is left to hear of a failure; a process that still has files open keeps them until it ends.
+            // Nobody is left to hear of a failure; who still has files open keeps them until it ends.
             rustix::mount::unmount(&self.mountpoint, UnmountFlags::DETACH).ok();
         }
     }

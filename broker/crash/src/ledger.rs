@@ -7,11 +7,10 @@
 //! some time within it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use body::Bodies;
+pub use counts::{Counts, Expected};
 pub use finding::Finding;
 pub use message::MessageNumber;
 
@@ -346,40 +345,5 @@ impl Ledger {
         if known != id {
             self.find(Finding::IdChanged { number, before: known, after: id.to_owned() });
         }
-    }
-}
-
-/// What the counts of a queue may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// All messages.
-    pub total: RangeInclusive<u64>,
-    /// Those under a lease.
-    pub in_flight: RangeInclusive<u64>,
-    /// Those hidden by a delay.
-    pub delayed: RangeInclusive<u64>,
-}
-
-/// What the broker says the counts of a queue are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Ready.
-    pub active: u64,
-    /// Under a lease.
-    pub in_flight: u64,
-    /// Hidden by a delay.
-    pub delayed: u64,
-}
-
-impl Counts {
-    /// All messages.
-    pub fn total(self) -> u64 {
-        self.active + self.in_flight + self.delayed
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} active, {} in flight, {} delayed", self.active, self.in_flight, self.delayed)
     }
 }

@@ -46,7 +46,7 @@ async fn serve(flags: Flags) -> std::io::Result<()> {
         tokio::select! {
             _ = lose.recv() => {
                 let lost = fs.forget(flags.survival, seed)?;
-                println!("lost {} bytes of {} files, {} changes of names", lost.bytes, lost.files, lost.names);
+                println!("lost {} bytes in {} files, {} names", lost.bytes, lost.files, lost.names);
                 seed = seed.wrapping_add(1);
             }
             _ = interrupt.recv() => break,

@@ -386,7 +386,7 @@ fn serves_the_calls_of_databases() {
     fs::remove_file(&y).unwrap();
     renameat_with(CWD, &x, CWD, &y, RenameFlags::NOREPLACE).unwrap();
     assert_eq!(listing(&mounted.path("mount")), format!("y={}", "0".repeat(10_000)));
-    let (disk, backing) = (statvfs(&y).unwrap(), statvfs(&mounted.path("backing")).unwrap());
+    let (disk, backing) = (statvfs(&y).unwrap(), statvfs(mounted.path("backing")).unwrap());
     assert_eq!((disk.f_blocks, disk.f_frsize), (backing.f_blocks, backing.f_frsize));
     let mut options = OpenOptions::new();
     let flags = rustix::fs::OFlags::DSYNC.bits().cast_signed();

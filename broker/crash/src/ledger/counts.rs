@@ -1,7 +1,45 @@
 //! What the counts of a queue may be, from what was acknowledged and what is in doubt.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use super::message::{Deletion, Sending};
-use super::{CLOCK_TOLERANCE, Counts, Expected, Finding, Ledger, QueueIndex, Span};
+use super::{CLOCK_TOLERANCE, Finding, Ledger, QueueIndex, Span};
+
+/// What the counts of a queue may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// All messages.
+    pub total: RangeInclusive<u64>,
+    /// Those under a lease.
+    pub in_flight: RangeInclusive<u64>,
+    /// Those hidden by a delay.
+    pub delayed: RangeInclusive<u64>,
+}
+
+/// What the broker says the counts of a queue are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ready.
+    pub active: u64,
+    /// Under a lease.
+    pub in_flight: u64,
+    /// Hidden by a delay.
+    pub delayed: u64,
+}
+
+impl Counts {
+    /// All messages.
+    pub fn total(self) -> u64 {
+        self.active + self.in_flight + self.delayed
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} active, {} in flight, {} delayed", self.active, self.in_flight, self.delayed)
+    }
+}
 
 impl Ledger {
     /// What the counts of a queue may be within `span`, when nothing else is under way.

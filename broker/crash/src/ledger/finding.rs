@@ -22,7 +22,7 @@ pub enum Finding {
         deliveries: usize,
     },
     /// Fewer messages than were acknowledged and not deleted.
-    #[error("missing: queue {queue} holds {counts}; at least {} messages are acknowledged", expected.total.start())]
+    #[error("missing: queue {queue} holds {counts}; at least {} are acknowledged", expected.total.start())]
     Missing {
         /// The queue.
         queue: String,
