@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use cmq_crds::queue::DeletionPolicy;
 use cmq_engine::attributes::{DeadLetterRule, DeduplicationScope, QueueAttributes, QueueKind};
+use proptest::prelude::*;
 
 use super::{DeclaredQueue, FILE_BYTES_MAX, ManifestError, load};
 
@@ -380,4 +381,32 @@ fn ten_thousand_queues_in_one_file() {
         error.contains("metadata.name: is one of 10001 queues; allowed: at most 10000 queues"),
         "{error}"
     );
+}
+
+proptest! {
+    /// Whatever is done to a file, it is read or refused, and what is refused is refused at a line that is there.
+    #[test]
+    fn damaged_files_are_read_or_refused(
+        edits in prop::collection::vec((0..2_000_usize, 0..40_usize, "[-a-z0-9:{}\\[\\]&*!|>#\"' \n\t]{0,6}"), 1..6)
+    ) {
+        let mut text: Vec<char> = std::fs::read_to_string(example("quickstart.yaml")).unwrap().chars().collect();
+        for (at, removed, put) in edits {
+            let start = at.min(text.len());
+            let end = (start + removed).min(text.len());
+            text.splice(start..end, put.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        match load(file.path()) {
+            Ok(queues) => prop_assert!(queues.len() <= 2),
+            Err(ManifestError::Invalid(problems)) => {
+                let lines = text.split('\n').count() as u64;
+                for problem in problems {
+                    prop_assert!((1..=lines).contains(&problem.line), "{problem}\n{text}");
+                }
+            }
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
 }

@@ -122,7 +122,7 @@ impl Walk<'_> {
                 Some(property) => self.value(property, value, &field),
                 // What the definition does not describe of an object without any fields is not ours to judge.
                 None if known.is_none() => {}
-                None => self.refuse(&field, "unknown field", words::allowed(schema)),
+                None => self.refuse(&field, "unknown field", words::fields(schema)),
             }
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {

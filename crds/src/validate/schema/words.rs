@@ -70,12 +70,23 @@ fn form(schema: &Value) -> String {
 }
 
 fn object(schema: &Value) -> String {
-    if let Some(properties) = schema["properties"].as_object() {
-        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
-        return format!("the fields {}", names.join(", "));
+    if schema["properties"].is_object() {
+        let none = if schema["required"].is_array() { "" } else { "{}, or " };
+        return format!("{none}{}", fields(schema));
     }
     match schema["maxProperties"].as_u64() {
         Some(most) => format!("a set of at most {most} fields"),
         None => "a set of fields".into(),
     }
+}
+
+/// The fields that an object may have.
+pub(super) fn fields(schema: &Value) -> String {
+    let names: Vec<&str> = schema["properties"]
+        .as_object()
+        .into_iter()
+        .flat_map(|known| known.keys())
+        .map(String::as_str)
+        .collect();
+    format!("the fields {}", names.join(", "))
 }
