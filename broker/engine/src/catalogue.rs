@@ -169,7 +169,7 @@ impl Catalogue {
             return Ok((Some(id), None));
         }
         self.revision += 1;
-        self.next_id = self.next_id.max(id.0 + 1);
+        self.next_id = self.next_id.max(id.0.saturating_add(1));
         let entry = Arc::new(QueueEntry {
             id,
             name: name.clone(),

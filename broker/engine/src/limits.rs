@@ -6,8 +6,8 @@ pub const CHUNK_MESSAGES: u64 = 512;
 pub const ENTRY_BODIES_MAX: usize = 1 << 12;
 /// Log indexes of a shard: the index takes 42 bits of a message id, enough for 14 years of 10,000 entries a second.
 pub const LOG_INDEX_MAX: u64 = (1 << 42) - 1;
-/// Messages that a lane ever takes: more than bodies can be numbered, for each may move from queue to queue.
-pub const SEQUENCE_MAX: u64 = 1 << 60;
+/// Messages that a lane ever takes: as many as bodies can be numbered.
+pub const SEQUENCE_MAX: u64 = 1 << 54;
 /// Shards of a Broker: the shard takes 9 bits of a message id.
 pub const SHARDS_MAX: u16 = (1 << 9) - 1;
 /// Messages of one shard that have state of their own (in flight, delayed, returned); about 100 bytes of memory each.

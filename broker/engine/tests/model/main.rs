@@ -10,6 +10,8 @@ use cmq_engine::catalogue::Change;
 use cmq_engine::command::Command;
 use cmq_engine::message::{BodyRef, DeliveryId};
 use cmq_engine::outcome::{Effects, Outcome};
+use cmq_engine::row::RowKey;
+use cmq_engine::shard::Counts;
 use proptest::prelude::*;
 use reference::Model;
 use replica::{Replica, Step, assert_same};
@@ -17,6 +19,9 @@ use workload::{Op, SLOTS};
 
 /// Expires that may be needed until nothing is due: more means that time does not get on.
 const EXPIRES_MAX: usize = 2_000;
+
+/// Longer than any retention, delay, lease or window of the workload.
+const OUTLIVES_ALL_MS: u64 = 10_000_000;
 
 struct World {
     model: Model,
@@ -196,10 +201,28 @@ impl World {
         self.model.clean_up(&effects);
     }
 
+    /// Time passes until every message and every deduplication id is too old: nothing but the queues is left.
+    fn outlive_everything(&mut self) {
+        self.now_ms += OUTLIVES_ALL_MS;
+        self.quiesce();
+        for queue in self.model.queues() {
+            assert_eq!(self.replica.shard.counts(queue), Some(Counts::default()));
+        }
+        let queues: Vec<QueueId> = self.replica.shard.queues().collect();
+        for (key, _) in self.replica.shard.export() {
+            match key {
+                RowKey::Records(epoch, ..) | RowKey::Deduplication(epoch, _) => {
+                    assert!(!queues.contains(&epoch.queue), "{key:?} is left");
+                }
+                // Lanes without a group stay.
+                RowKey::Lane(epoch, lane) => assert!(!queues.contains(&epoch.queue) || lane.0 < 2),
+                RowKey::Machine | RowKey::Queue(_) | RowKey::Chunk(_) => {}
+            }
+        }
+    }
+
     /// Removes every queue and frees what it held: no row, no chunk and no body is left.
     fn end(&mut self) {
-        self.quiesce();
-        assert_same(&self.replica.shard, &self.witness.shard);
         self.catalogue(true, Vec::new());
         while self.replica.shard.has_remains() {
             self.clean_up();
@@ -219,13 +242,18 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(1_000))]
 
     #[test]
-    fn shard_agrees_with_the_model(ops in workload::ops()) {
+    fn shard_agrees_with_the_model(ops in workload::ops(), outlives_everything: bool) {
         let mut world = World::new();
         for op in &ops {
             world.run(op);
+        }
+        world.quiesce();
+        assert_same(&world.replica.shard, &world.witness.shard);
+        if outlives_everything {
+            world.outlive_everything();
         }
         world.end();
     }

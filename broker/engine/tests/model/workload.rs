@@ -66,10 +66,13 @@ pub(crate) enum Op {
     Crash,
 }
 
+/// Operations on small numbers of messages, or also on so many that chunks close.
 pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let first =
         (0..SLOTS).map(|slot| attributes(slot).prop_map(move |attributes| Op::Put { slot, attributes }));
-    (first.collect::<Vec<_>>(), prop::collection::vec(op(), 1..100))
+    let small = prop::collection::vec(op(false), 1..150);
+    let large = prop::collection::vec(op(true), 1..100);
+    (first.collect::<Vec<_>>(), prop_oneof![small, large])
         .prop_map(|(first, rest)| first.into_iter().chain(rest).collect())
 }
 
@@ -89,16 +92,16 @@ fn slot() -> impl Strategy<Value = usize> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op(is_large: bool) -> impl Strategy<Value = Op> {
     let stale = prop_oneof![Just(StaleHandle::Refuse), Just(StaleHandle::Delete)];
     prop_oneof![
-        24 => (slot(), messages()).prop_map(|(slot, messages)| Op::Send { slot, messages }),
-        30 => (slot(), max(), visibility()).prop_map(|(slot, max, visibility_ms)| Op::Receive { slot, max, visibility_ms }),
+        24 => (slot(), messages(is_large)).prop_map(|(slot, messages)| Op::Send { slot, messages }),
+        30 => (slot(), max(is_large), visibility()).prop_map(|(slot, max, visibility_ms)| Op::Receive { slot, max, visibility_ms }),
         16 => (0_usize..40, prop_oneof![1_usize..8, 100_usize..700], 1_usize..4, stale)
             .prop_map(|(back, count, stride, stale)| Op::Delete { back, count, stride, stale }),
         2 => (0_usize..40, 0_u64..2_000, 0_u32..4)
             .prop_map(|(back, sequence, generation)| Op::DeleteForged { back, sequence, generation }),
-        4 => Just(Op::Expire),
+        3 => Just(Op::Expire),
         6 => Just(Op::Quiesce),
         10 => prop_oneof![0_u64..50, 0_u64..5_000, 0_u64..100_000, 200_000_u64..400_000].prop_map(|ms| Op::Wait { ms }),
         6 => (0_u64..500).prop_map(|more_ms| Op::WaitForDue { more_ms }),
@@ -111,8 +114,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn max() -> impl Strategy<Value = u16> {
-    prop_oneof![1_u16..17, 1_u16..17, 200_u16..700]
+fn max(is_large: bool) -> impl Strategy<Value = u16> {
+    let large = if is_large { 200_u16..700 } else { 1..17 };
+    prop_oneof![2 => 1_u16..17, 1 => large]
 }
 
 fn visibility() -> impl Strategy<Value = Option<u64>> {
@@ -120,23 +124,28 @@ fn visibility() -> impl Strategy<Value = Option<u64>> {
 }
 
 /// A batch: a handful, or so many that chunks close.
-fn messages() -> impl Strategy<Value = Vec<NewMessage>> {
-    let count = prop_oneof![4 => 1_usize..6, 3 => 200_usize..700, 1 => 510_usize..515];
+fn messages(is_large: bool) -> impl Strategy<Value = Vec<NewMessage>> {
+    let small = 1_usize..6;
+    let count = if is_large {
+        prop_oneof![4 => small, 3 => 200_usize..700, 1 => 510_usize..515, 1 => 1_100_usize..1_700].boxed()
+    } else {
+        small.boxed()
+    };
     let groups = prop_oneof![Just(0_usize), Just(1), Just(3), Just(40)];
     let delay = prop_oneof![
         6 => Just(None),
         2 => Just(Some(0)),
-        2 => (1_u64..3_000).prop_map(Some),
+        3 => (1_u64..3_000).prop_map(Some),
         1 => (50_000_u64..200_000).prop_map(Some),
     ];
-    // Every how many messages has the delay and, in a FIFO queue, holds up those behind it.
-    let delay_every = prop_oneof![Just(1_usize), Just(1), 2_usize..9, 100_usize..600];
+    // Every how many messages is delayed, or is not; in a FIFO queue it holds up those behind it.
+    let delay_every = prop_oneof![Just(1_usize), 2_usize..9, 100_usize..2_000];
     let ids = prop_oneof![3 => Just(None), 1 => (1_u128..400).prop_map(Some), 1 => (1_000_u128..90_000).prop_map(Some)];
-    (count, groups, delay, delay_every, ids, 0_usize..1_000).prop_map(
-        |(count, groups, delay_ms, delay_every, ids, salt)| {
+    (count, groups, delay, (delay_every, any::<bool>()), ids, 0_usize..1_000).prop_map(
+        |(count, groups, delay_ms, (delay_every, is_rare), ids, salt)| {
             let message = |at: usize| NewMessage {
                 bytes: (at as u32 * 37) % 1_000,
-                delay_ms: if (at + salt).is_multiple_of(delay_every) { delay_ms } else { None },
+                delay_ms: delay_ms.filter(|_| at.is_multiple_of(delay_every) == is_rare),
                 group: (groups > 0).then(|| format!("group {}", (at * 7 + salt) % groups).into()),
                 deduplication: ids.map(|ids| (at as u128 * 31 + salt as u128) % ids),
             };

@@ -1,0 +1,312 @@
+//! The rules of the catalogue as a table, and what shards and restarts make of it.
+
+use std::collections::BTreeMap;
+
+use cmq_engine::attributes::{
+    DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId,
+    QueueKind,
+};
+use cmq_engine::catalogue::{
+    Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, PutMode,
+};
+use cmq_engine::limits::{QUEUES_MAX, REMOVALS_MAX};
+use proptest::prelude::*;
+
+const FIFO: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
+const FIFO_BY_GROUP: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup };
+const COUNT: DeadLetterRule = DeadLetterRule::MaxReceiveCount(3);
+
+/// A put, written as briefly as the table needs it.
+#[derive(Clone)]
+struct Put {
+    name: &'static str,
+    mode: PutMode,
+    kind: QueueKind,
+    delay_seconds: u32,
+    dead_letters: Option<&'static str>,
+    owner: Option<&'static str>,
+    recreate_wait_ms: u64,
+}
+
+const fn create(name: &'static str) -> Put {
+    Put {
+        name,
+        mode: PutMode::Create,
+        kind: QueueKind::Standard,
+        delay_seconds: 0,
+        dead_letters: None,
+        owner: None,
+        recreate_wait_ms: 0,
+    }
+}
+
+impl From<Put> for CatalogueCommand {
+    fn from(put: Put) -> Self {
+        let queue = QueueId(u32::MAX);
+        Self::Put {
+            name: put.name.into(),
+            mode: put.mode,
+            attributes: QueueAttributes {
+                kind: put.kind,
+                delay_seconds: put.delay_seconds,
+                dead_letter: put.dead_letters.map(|_| DeadLetterPolicy { queue, rule: COUNT }),
+                ..QueueAttributes::default()
+            },
+            dead_letter_queue: put.dead_letters.map(Into::into),
+            owner: put.owner.map(Into::into),
+            recreate_wait_ms: put.recreate_wait_ms,
+        }
+    }
+}
+
+fn delete(name: &str, owner: Option<&str>) -> CatalogueCommand {
+    CatalogueCommand::Delete { name: name.into(), owner: owner.map(Into::into) }
+}
+
+fn queue(id: u32) -> CatalogueOutcome {
+    Ok(Some(QueueId(id)))
+}
+
+#[test]
+fn rules() {
+    use CatalogueRefusal::*;
+    use PutMode::{Declare, Update};
+    let declared = || Declared("default/one".into());
+    // Stamp, command, outcome, and whether it makes a new revision.
+    let steps: Vec<(u64, CatalogueCommand, CatalogueOutcome, bool)> = vec![
+        // Names.
+        (0, create("a").into(), queue(0), true),
+        (0, create("a").into(), Err(NameTaken), false),
+        (0, create("A").into(), Err(NameTaken), false),
+        (0, Put { mode: Update, ..create("A") }.into(), Err(Missing), false),
+        (0, Put { mode: Declare, ..create("A") }.into(), Err(NameTaken), false),
+        (0, Put { mode: Update, ..create("b") }.into(), Err(Missing), false),
+        (0, delete("b", None), Err(Missing), false),
+        // Attributes change, but not the kind.
+        (1, Put { mode: Update, delay_seconds: 5, ..create("a") }.into(), queue(0), true),
+        (2, Put { mode: Update, delay_seconds: 5, ..create("a") }.into(), queue(0), false),
+        (2, Put { mode: Update, kind: FIFO, ..create("a") }.into(), Err(KindIsFixed), false),
+        (2, Put { kind: FIFO, ..create("f") }.into(), queue(1), true),
+        (2, Put { mode: Update, kind: FIFO_BY_GROUP, ..create("f") }.into(), Err(KindIsFixed), false),
+        // Dead-letter queues.
+        (3, Put { dead_letters: Some("dlq"), ..create("s") }.into(), Err(DeadLetterQueueMissing), false),
+        (3, Put { dead_letters: Some("s"), ..create("s") }.into(), Err(DeadLetterQueueMissing), false),
+        (3, create("dlq").into(), queue(2), true),
+        (3, Put { dead_letters: Some("dlq"), ..create("s") }.into(), queue(3), true),
+        (3, Put { dead_letters: Some("f"), ..create("t") }.into(), Err(DeadLetterKind), false),
+        (3, Put { dead_letters: Some("a"), kind: FIFO, ..create("t") }.into(), Err(DeadLetterKind), false),
+        (3, Put { dead_letters: Some("s"), ..create("t") }.into(), Err(DeadLetterNesting), false),
+        (
+            3,
+            Put { mode: Update, dead_letters: Some("a"), ..create("dlq") }.into(),
+            Err(DeadLetterNesting),
+            false,
+        ),
+        (
+            3,
+            Put { mode: Update, dead_letters: Some("s"), ..create("s") }.into(),
+            Err(DeadLetterQueueMissing),
+            false,
+        ),
+        (3, delete("dlq", None), Err(InUseAsDeadLetterQueue), false),
+        (4, Put { mode: Update, ..create("s") }.into(), queue(3), true),
+        (4, delete("dlq", None), queue(2), true),
+        // Names that were in use a moment ago, if the caller minds.
+        (1_000, delete("a", None), queue(0), true),
+        (1_999, Put { recreate_wait_ms: 1_000, ..create("a") }.into(), Err(RecreatedTooSoon), false),
+        (2_000, Put { recreate_wait_ms: 1_000, ..create("a") }.into(), queue(4), true),
+        (2_000, delete("a", None), queue(4), true),
+        (2_000, create("a").into(), queue(5), true),
+        (2_000, Put { recreate_wait_ms: u64::MAX, ..create("dlq") }.into(), Err(RecreatedTooSoon), false),
+        // Declared queues change only by declarations.
+        (3_000, Put { mode: Declare, owner: Some("default/one"), ..create("d") }.into(), queue(6), true),
+        (3_000, Put { mode: Declare, owner: Some("default/one"), ..create("d") }.into(), queue(6), false),
+        (3_000, Put { mode: Update, delay_seconds: 1, ..create("d") }.into(), Err(declared()), false),
+        (3_000, delete("d", None), Err(declared()), false),
+        (3_000, create("d").into(), Err(NameTaken), false),
+        (3_000, Put { mode: Declare, owner: Some("default/two"), ..create("d") }.into(), queue(6), true),
+        (3_000, Put { mode: Declare, owner: Some("default/one"), ..create("a") }.into(), queue(5), true),
+        (3_000, delete("a", None), Err(declared()), false),
+        (3_000, delete("a", Some("default/one")), queue(5), true),
+        (3_000, delete("d", Some("default/two")), queue(6), true),
+    ];
+    let mut catalogue = Catalogue::default();
+    for (at, (stamp_ms, command, expected, is_change)) in steps.into_iter().enumerate() {
+        let before = catalogue.revision();
+        let (outcome, event) = catalogue.apply(&command, stamp_ms);
+        assert_eq!(outcome, expected, "step {at}: {command:?}");
+        assert_eq!(catalogue.revision() - before, u64::from(is_change), "step {at}: {command:?}");
+        assert_eq!(event.is_some(), is_change, "step {at}: {command:?}");
+        if let Some(CatalogueEvent::Put(entry)) = event {
+            assert_eq!(entry.modified_ms, stamp_ms);
+            assert_eq!(entry.revision, catalogue.revision());
+        }
+    }
+    let names: Vec<&str> = catalogue.queues().map(|entry| &*entry.name).collect();
+    assert_eq!(names, ["f", "s"]);
+    assert_same(&catalogue, &restored(&catalogue));
+}
+
+#[test]
+fn a_dead_letter_queue_serves_so_many_sources() {
+    let mut catalogue = Catalogue::default();
+    let mut put = |put: Put| catalogue.apply(&put.into(), 0).0;
+    const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    put(create("dlq")).unwrap();
+    for name in &NAMES[..DEAD_LETTER_SOURCES_MAX] {
+        put(Put { dead_letters: Some("dlq"), ..create(name) }).unwrap();
+    }
+    let refused = put(Put { dead_letters: Some("dlq"), ..create("g") });
+    assert_eq!(refused, Err(CatalogueRefusal::DeadLetterTooManySources));
+    // One that is bound already may change, and makes room when it lets go.
+    let update = Put { mode: PutMode::Update, ..create("a") };
+    put(Put { dead_letters: Some("dlq"), delay_seconds: 1, ..update.clone() }).unwrap();
+    put(update).unwrap();
+    put(Put { dead_letters: Some("dlq"), ..create("g") }).unwrap();
+}
+
+#[test]
+fn a_broker_takes_so_many_queues() {
+    let mut catalogue = Catalogue::default();
+    let put = |name: String| CatalogueCommand::Put {
+        name: name.into(),
+        mode: PutMode::Declare,
+        attributes: QueueAttributes::default(),
+        dead_letter_queue: None,
+        owner: None,
+        recreate_wait_ms: 0,
+    };
+    for at in 0..QUEUES_MAX {
+        catalogue.apply(&put(format!("queue-{at}")), 0).0.unwrap();
+    }
+    assert_eq!(catalogue.apply(&put("more".into()), 0).0, Err(CatalogueRefusal::TooManyQueues));
+    catalogue.apply(&delete("queue-7", None), 0).0.unwrap();
+    assert_eq!(catalogue.apply(&put("more".into()), 0).0, queue(QUEUES_MAX as u32));
+}
+
+#[test]
+fn only_the_latest_removals_are_remembered() {
+    let mut catalogue = Catalogue::default();
+    catalogue.apply(&create("stays").into(), 0).0.unwrap();
+    for _ in 0..REMOVALS_MAX + 10 {
+        catalogue.apply(&create("goes").into(), 0).0.unwrap();
+        catalogue.apply(&delete("goes", None), 0).0.unwrap();
+    }
+    // Machine, one queue, and the removals.
+    assert_eq!(catalogue.export().len(), 2 + REMOVALS_MAX);
+    let (revision, is_complete, changes) = catalogue.changes_since(19, 100);
+    assert_eq!((revision, is_complete, changes.len()), (catalogue.revision(), true, 1));
+    let (_, is_complete, changes) = catalogue.changes_since(21, 100);
+    assert_eq!((is_complete, changes.len()), (false, 100));
+    assert_same(&catalogue, &restored(&catalogue));
+}
+
+#[test]
+fn the_first_founding_counts() {
+    let mut catalogue = Catalogue::default();
+    assert!(!catalogue.is_founded());
+    for cluster_id in [7, 8] {
+        let found = CatalogueCommand::Found { cluster_id, handle_key: [cluster_id as u8; 32] };
+        assert_eq!(catalogue.apply(&found, 0), (Ok(None), Some(CatalogueEvent::Founded)));
+    }
+    assert_eq!((catalogue.cluster_id(), catalogue.handle_key()), (7, &[7; 32]));
+    assert_eq!(restored(&catalogue).cluster_id(), 7);
+}
+
+fn restored(catalogue: &Catalogue) -> Catalogue {
+    let mut restored = Catalogue::default();
+    for (key, row) in catalogue.export().iter().rev() {
+        restored.restore(key, row).unwrap();
+    }
+    restored
+}
+
+fn assert_same(one: &Catalogue, other: &Catalogue) {
+    assert_eq!(one.export(), other.export());
+    assert!(one.queues().eq(other.queues()));
+    for since in [0, one.revision().saturating_sub(3), one.revision()] {
+        assert_eq!(one.changes_since(since, 50), other.changes_since(since, 50));
+    }
+}
+
+/// What a shard knows of the catalogue.
+#[derive(Default)]
+struct Follower {
+    revision: u64,
+    queues: BTreeMap<QueueId, QueueAttributes>,
+}
+
+impl Follower {
+    fn follow(&mut self, catalogue: &Catalogue, limit: usize) {
+        let (revision, is_complete, changes) = catalogue.changes_since(self.revision, limit);
+        assert!(revision > self.revision || self.revision == catalogue.revision());
+        assert!(is_complete || changes.len() <= limit);
+        self.revision = revision;
+        if is_complete {
+            self.queues.clear();
+        }
+        for change in changes {
+            match change {
+                Change::Put { queue, attributes } => _ = self.queues.insert(queue, attributes),
+                Change::Remove { queue } => _ = self.queues.remove(&queue),
+            }
+        }
+    }
+}
+
+fn command() -> impl Strategy<Value = CatalogueCommand> {
+    const NAMES: [&str; 6] = ["a", "b", "B", "c", "dlq", "fifo"];
+    let name = (0..NAMES.len()).prop_map(|at| NAMES[at]);
+    let mode = prop_oneof![Just(PutMode::Create), Just(PutMode::Update), Just(PutMode::Declare)];
+    let kind = prop_oneof![5 => Just(QueueKind::Standard), 1 => Just(FIFO)];
+    let owner = || prop_oneof![4 => Just(None), 1 => Just(Some("one"))];
+    let target = prop::option::of((0..NAMES.len()).prop_map(|at| NAMES[at]));
+    let put = (name.clone(), mode, kind, 0_u32..3, target, owner(), 0_u64..200).prop_map(
+        |(name, mode, kind, delay_seconds, dead_letters, owner, recreate_wait_ms)| {
+            Put { name, mode, kind, delay_seconds, dead_letters, owner, recreate_wait_ms }.into()
+        },
+    );
+    prop_oneof![3 => put, 1 => (name, owner()).prop_map(|(name, owner)| delete(name, owner))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// Followers that ask now and then, for a few changes at a time, get where the catalogue is; and a catalogue that
+    /// comes back from its rows goes on as if it had never stopped.
+    #[test]
+    fn shards_and_restarts_follow(commands in prop::collection::vec((command(), any::<u8>()), 1..120)) {
+        let mut catalogue = Catalogue::default();
+        let mut rows = BTreeMap::new();
+        let mut followers: Vec<(usize, Follower)> =
+            [1, 2, 50].map(|limit| (limit, Follower::default())).into();
+        for (at, (command, dice)) in commands.iter().enumerate() {
+            _ = catalogue.apply(command, at as u64 * 10);
+            if dice % 8 == 0 {
+                for (key, row) in catalogue.checkpoint() {
+                    match row {
+                        Some(row) => _ = rows.insert(key, row),
+                        None => _ = rows.remove(&key),
+                    }
+                }
+                prop_assert!(rows.iter().map(|(key, row)| (*key, row.clone())).eq(catalogue.export()));
+                let restored = restored(&catalogue);
+                assert_same(&catalogue, &restored);
+                catalogue = restored;
+            }
+            for (limit, follower) in &mut followers {
+                if usize::from(*dice) % (*limit + 1) == 0 {
+                    follower.follow(&catalogue, *limit);
+                }
+            }
+        }
+        let expected: BTreeMap<QueueId, QueueAttributes> =
+            catalogue.queues().map(|entry| (entry.id, entry.attributes.clone())).collect();
+        for (limit, mut follower) in followers {
+            while follower.revision < catalogue.revision() {
+                follower.follow(&catalogue, limit);
+            }
+            prop_assert_eq!(&follower.queues, &expected);
+        }
+    }
+}
