@@ -12,6 +12,9 @@ use crate::storage::{ScanLimit, Store, StoreError, Tree};
 
 /// Rows that a read takes along, for the messages behind it will be wanted next.
 const READ_AHEAD: ScanLimit = ScanLimit { rows: 64, bytes: 256 << 10 };
+/// Entries that a read looks at: behind the head of a queue, all that others have deleted may lie for a long stretch, and a
+/// scan would walk over every mark.
+const READ_AHEAD_ENTRIES: u64 = 64;
 
 /// A bounded cache of committed bodies, oldest out first. Evicting in the order of insertion lets whole entries go, whose
 /// memory the bodies share.
@@ -61,16 +64,29 @@ impl BodyCache {
         self.bytes
     }
 
-    /// The message at an address, from memory or disk.
+    /// The message at an address, from memory or disk. `reads_ahead` says that the messages behind it will be wanted too,
+    /// as they are when a backlog is handed out, and are not when a message comes back.
     ///
     /// # Errors
     /// When the row is damaged or missing.
-    pub fn message(&mut self, space: Space, body: BodyRef, store: &dyn Store) -> Result<Bytes, StoreError> {
+    pub fn message(
+        &mut self,
+        space: Space,
+        body: BodyRef,
+        reads_ahead: bool,
+        store: &dyn Store,
+    ) -> Result<Bytes, StoreError> {
         let place = || format!("body {} of entry {} of group {}", body.position, body.index, space.group.0);
+        let missing = || StoreError::Damaged { place: place(), detail: "the row is missing".into() };
         if let Some(row) = self.rows.get(&(space.group, body.packed())) {
             return entry::message_of(row, &place);
         }
-        let rows = store.scan(Tree::Log, &space.body(body), &space.end(), READ_AHEAD)?;
+        if !reads_ahead {
+            let row = store.get(Tree::Log, &space.body(body))?.ok_or_else(missing)?;
+            return entry::message_of(&row, &place);
+        }
+        let end = space.header(body.index + READ_AHEAD_ENTRIES);
+        let rows = store.scan(Tree::Log, &space.body(body), &end, READ_AHEAD)?;
         let mut found = None;
         for (key, row) in rows {
             let Some((index, position)) = Space::log_position(&key) else { continue };
@@ -81,7 +97,6 @@ impl BodyCache {
             }
             self.insert(space.group, at, row);
         }
-        let missing = || StoreError::Damaged { place: place(), detail: "the row is missing".into() };
         entry::message_of(&found.ok_or_else(missing)?, &place)
     }
 }

@@ -648,7 +648,8 @@ impl<T> Group<T> {
         let space = self.space();
         let mut received = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            let body = hub.bodies.message(space, delivery.body, &*hub.store)?;
+            let is_first = delivery.receive_count == 1;
+            let body = hub.bodies.message(space, delivery.body, is_first, &*hub.store)?;
             received.push(Received { shard: self.id, delivery, body });
             if faults::is_active(Fault::BodyDeletedEarly) {
                 hub.writes.push(Write::Delete(Tree::Log, space.body(delivery.body)));
