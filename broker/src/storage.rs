@@ -12,6 +12,7 @@ pub mod fjall_store;
 mod format;
 mod journal;
 mod keeper;
+mod manifest;
 pub mod options;
 pub mod pressure;
 mod side_file;
@@ -21,6 +22,10 @@ pub use format::RESERVED_PREFIX;
 pub use space::Room;
 
 use bytes::Bytes;
+
+/// What to do about damage; part of the errors that report it.
+const REPAIR_ADVICE: &str = "Nothing was changed. Take the volume out of service and let the replica be rebuilt from its \
+                             peers; with one replica, restore a backup";
 
 /// The three trees of a node. Groups and queues are told apart by key prefixes, for a tree costs memory and fsyncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +46,15 @@ pub enum Write {
     Put(Tree, Bytes, Bytes),
     /// Removes the row, if it is there.
     Delete(Tree, Bytes),
+}
+
+impl Write {
+    /// The row that is changed.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Put(_, key, _) | Self::Delete(_, key) => key,
+        }
+    }
 }
 
 /// Changes that become visible, and durable, together.

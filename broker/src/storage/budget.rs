@@ -37,7 +37,8 @@ const _: () = assert!(MEMTABLE_PARTS_LOG + MEMTABLE_PARTS_STATE + MEMTABLE_PARTS
 /// The memory of a broker, split. All figures are bytes, and upper bounds; what is not used is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// One memtable of the log. There are up to four: one takes writes, three wait for their flush.
+    /// One memtable of the log. There are up to four: one takes writes, three wait for their flush. On a slow disk it may
+    /// grow a quarter larger.
     pub memtable_log: u64,
     /// One memtable of the state tree; up to four.
     pub memtable_state: u64,

@@ -6,6 +6,7 @@
 
 mod queue;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use super::keeper::Keeper;
 use super::options::{COMMIT_BYTES_MAX, ROOM_CHECK_BYTES};
 use super::{Batch, StoreError};
 pub(super) use queue::Queue;
-use queue::Work;
 
 /// How durable a batch has to be before it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Committer {
     pub fn start(store: FjallStore, on_commit: OnCommit) -> Result<Self, StoreError> {
         let queue = Arc::new(Queue::new(store.last_batch()));
         let keeper = Keeper::start(store.clone(), queue.clone())?;
-        let worker = Worker {
+        let mut worker = Worker {
             store: store.clone(),
             queue: queue.clone(),
             wake_keeper: keeper.waker(),
@@ -78,7 +78,7 @@ impl Committer {
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || worker.run_to_the_end())
             .map_err(|error| StoreError::Io("start the committer", error.to_string()))?;
         Ok(Self { store, queue, thread: Some(thread), keeper: Some(keeper) })
     }
@@ -87,7 +87,8 @@ impl Committer {
     /// [`COMMIT_QUEUE_BYTES_MAX`](super::options::COMMIT_QUEUE_BYTES_MAX) wait. After a failure it does nothing.
     ///
     /// # Panics
-    /// When the number is not the next one: the count of durable batches would lie from then on.
+    /// When the number is not the next one: the count of durable batches would lie from then on. When a key is longer
+    /// than [`KEY_BYTES_MAX`](super::options::KEY_BYTES_MAX): the database would cut it off.
     pub fn submit(&self, batch: Batch, mode: SyncMode) {
         self.queue.push(batch, mode);
     }
@@ -159,20 +160,23 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
+    /// Whatever ends the thread but a close is reported, or its callers would wait for ever.
+    fn run_to_the_end(&mut self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run()))
+            .unwrap_or_else(|_| Err(StoreError::Io("commit", "the committer panicked".to_owned())));
+        if let Err(error) = ended {
+            self.queue.kill();
+            (self.on_commit)(CommitEvent::Failed(error));
+        }
+    }
+
+    fn run(&mut self) -> Result<(), StoreError> {
         let mut batches = Vec::new();
-        loop {
-            let mode = match self.queue.take(&mut batches, COMMIT_BYTES_MAX) {
-                Work::Commit(mode) => mode,
-                Work::Failed(error) => return (self.on_commit)(CommitEvent::Failed(error)),
-                Work::Closed => return,
-            };
-            if let Err(error) = self.commit(&batches, mode) {
-                self.queue.kill();
-                return (self.on_commit)(CommitEvent::Failed(error));
-            }
+        while let Some(mode) = self.queue.take(&mut batches, COMMIT_BYTES_MAX)? {
+            self.commit(&batches, mode)?;
             batches.clear();
         }
+        Ok(())
     }
 
     fn commit(&mut self, batches: &[Batch], mode: SyncMode) -> Result<(), StoreError> {
@@ -192,6 +196,8 @@ impl Worker {
         if self.store.wants_rotation() {
             self.wake_keeper.unpark();
         }
+        // The keeper may be held up by a slow disk.
+        self.store.rotate_overgrown()?;
         self.bytes_since_look += batches.iter().map(Batch::bytes).sum::<usize>() as u64;
         if self.bytes_since_look >= ROOM_CHECK_BYTES {
             self.bytes_since_look = 0;

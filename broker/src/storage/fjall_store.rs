@@ -169,25 +169,39 @@ impl FjallStore {
 
     /// Whether a memtable has outgrown its share.
     pub(super) fn wants_rotation(&self) -> bool {
-        ALL_TREES.iter().any(|tree| self.is_large(*tree))
+        ALL_TREES.iter().any(|tree| self.is_larger(*tree, Self::memtable_max(&self.inner.memory, *tree)))
     }
 
-    fn is_large(&self, tree: Tree) -> bool {
-        let limit = match tree {
-            Tree::Log => self.inner.memory.memtable_log,
-            Tree::State => self.inner.memory.memtable_state,
-            Tree::Meta => self.inner.memory.memtable_meta,
-        };
-        self.tree(tree).tree.active_memtable().size() > limit
+    fn is_larger(&self, tree: Tree, bytes: u64) -> bool {
+        self.tree(tree).tree.active_memtable().size() > bytes
+    }
+
+    fn memtable_max(memory: &MemoryBudget, tree: Tree) -> u64 {
+        match tree {
+            Tree::Log => memory.memtable_log,
+            Tree::State => memory.memtable_state,
+            Tree::Meta => memory.memtable_meta,
+        }
     }
 
     /// Hands large memtables to the flushers; all of them when the journals grow too long, which only flushes shorten.
     pub(super) fn rotate(&self) -> Result<(), StoreError> {
         let all = self.journal_bytes()? > JOURNAL_BYTES_FLUSH_ALL;
         for tree in ALL_TREES {
-            let keyspace = self.tree(tree);
-            let has_rows = keyspace.tree.active_memtable().size() > 0;
-            if self.is_large(tree) || (all && has_rows && keyspace.sealed_memtable_count() == 0) {
+            let may_rotate = all && self.tree(tree).sealed_memtable_count() == 0;
+            let max = if may_rotate { 0 } else { Self::memtable_max(&self.inner.memory, tree) };
+            if self.is_larger(tree, max) {
+                self.rotate_tree(tree)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over memtables that have outgrown their share by a quarter.
+    pub(super) fn rotate_overgrown(&self) -> Result<(), StoreError> {
+        for tree in ALL_TREES {
+            let max = Self::memtable_max(&self.inner.memory, tree);
+            if self.is_larger(tree, max + max / 4) {
                 self.rotate_tree(tree)?;
             }
         }

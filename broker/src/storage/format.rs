@@ -18,7 +18,7 @@ pub(super) const BATCH_KEY: &[u8] = b"\0cmq.batch";
 
 /// First byte of both rows.
 const ROW_FORMAT: u8 = 1;
-const BATCH_ROW_BYTES: usize = 17;
+const BATCH_ROW_BYTES: usize = 25;
 
 /// What a volume was written with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub(super) fn check_format(row: &[u8]) -> Result<FormatRow, StoreError> {
 /// The row that every commit overwrites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BatchRow {
+    /// Number of the oldest batch in the commit. It follows the newest of the commit before.
+    pub(super) first: u64,
     /// Number of the newest batch in the commit.
     pub(super) number: u64,
     /// The newest batch that was known to be synced when this row was written. A batch that is missing although a later
@@ -86,6 +88,7 @@ impl BatchRow {
     pub(super) fn encode(self) -> Vec<u8> {
         let mut row = Vec::with_capacity(BATCH_ROW_BYTES);
         row.push(ROW_FORMAT);
+        row.extend(self.first.to_le_bytes());
         row.extend(self.number.to_le_bytes());
         row.extend(self.synced.to_le_bytes());
         row
@@ -94,8 +97,10 @@ impl BatchRow {
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let row: &[u8; BATCH_ROW_BYTES] = row.try_into().ok()?;
         let (&[ROW_FORMAT], row) = row.split_first_chunk::<1>()? else { return None };
+        let (first, row) = row.split_first_chunk::<8>()?;
         let (number, synced) = row.split_first_chunk::<8>()?;
         Some(Self {
+            first: u64::from_le_bytes(*first),
             number: u64::from_le_bytes(*number),
             synced: u64::from_le_bytes(*synced.first_chunk::<8>()?),
         })
@@ -108,10 +113,10 @@ mod tests {
 
     #[test]
     fn rows_survive_a_round_trip() {
-        let row = BatchRow { number: 7, synced: 6 };
+        let row = BatchRow { first: 6, number: 7, synced: 4 };
         assert_eq!(BatchRow::decode(&row.encode()), Some(row));
-        assert_eq!(BatchRow::decode(&row.encode()[..16]), None);
-        assert_eq!(BatchRow::decode(&[2; 17]), None);
+        assert_eq!(BatchRow::decode(&row.encode()[..24]), None);
+        assert_eq!(BatchRow::decode(&[2; 25]), None);
         let row = FormatRow::current();
         assert_eq!(check_format(&row.encode()).unwrap(), row);
     }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::StoreError;
 use super::files::io_error;
 use super::format::{BATCH_KEY, BatchRow};
+use super::{REPAIR_ADVICE, StoreError};
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -73,10 +73,7 @@ pub(super) fn check(dir: &Path, synced: u64) -> Result<JournalReport, StoreError
 fn damaged(path: &Path, offset: usize, why: &str) -> StoreError {
     StoreError::Damaged {
         place: path.display().to_string(),
-        detail: format!(
-            "the batch at byte {offset} is not whole, {why}. Nothing was changed. Take the volume out of service and let \
-             the replica be rebuilt from its peers; with one replica, restore a backup"
-        ),
+        detail: format!("the batch at byte {offset} is not whole, {why}. {REPAIR_ADVICE}"),
     }
 }
 
@@ -113,8 +110,9 @@ fn read_whole_batches(
         }
         *last_seqno = Some(batch.seqno);
         if let Some(row) = batch.row {
-            if newest.is_some_and(|newest| row.number <= newest.number) {
-                return Err(damaged(path, offset, "for its batch number is out of order"));
+            if let Some(newest) = newest.filter(|newest| row.first != newest.number + 1) {
+                let why = format!("for it starts with batch {}, after batch {}", row.first, newest.number);
+                return Err(damaged(path, offset, &why));
             }
             *newest = Some(row);
         }
@@ -214,4 +212,16 @@ impl<'a> Reader<'a> {
         }
         Some((self.take(usize::from(key_length))?, self.take(value_length as usize)?))
     }
+}
+
+/// Where each whole batch of a journal starts.
+#[cfg(test)]
+pub(super) fn offsets(bytes: &[u8]) -> Vec<usize> {
+    let mut offsets = Vec::new();
+    let mut at = 0;
+    while let Some(batch) = Batch::read(&bytes[at..]) {
+        offsets.push(at);
+        at += batch.length;
+    }
+    offsets
 }

@@ -51,6 +51,8 @@ impl Default for ReclaimPolicy {
     }
 }
 
+/// The longest key, in bytes. fjall stores lengths in 16 bits.
+pub const KEY_BYTES_MAX: usize = 4096;
 /// What one commit takes at most from the queue, in bytes of keys and values. A single larger batch goes alone.
 pub const COMMIT_BYTES_MAX: usize = 4 * MIB as usize;
 /// What may wait for the committer, in bytes: `submit` blocks above it.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use super::super::options::COMMIT_QUEUE_BYTES_MAX;
+use super::super::options::{COMMIT_QUEUE_BYTES_MAX, KEY_BYTES_MAX};
 use super::super::{Batch, StoreError};
 use super::SyncMode;
 
@@ -21,13 +21,6 @@ struct State {
     failure: Option<StoreError>,
     is_dead: bool,
     is_closed: bool,
-}
-
-/// What the committer does next.
-pub(super) enum Work {
-    Commit(SyncMode),
-    Failed(StoreError),
-    Closed,
 }
 
 impl Queue {
@@ -49,6 +42,8 @@ impl Queue {
 
     pub(super) fn push(&self, batch: Batch, mode: SyncMode) {
         let bytes = batch.bytes();
+        let longest = batch.writes.iter().map(|write| write.key().len()).max().unwrap_or(0);
+        assert!(longest <= KEY_BYTES_MAX, "a key of {longest} bytes is too long");
         let mut state = self.lock();
         while state.bytes >= COMMIT_QUEUE_BYTES_MAX && !state.is_dead {
             state = self.room.wait(state).expect("no panic happens under this lock");
@@ -69,20 +64,25 @@ impl Queue {
     }
 
     /// Waits for work and takes as many batches as fit into `bytes_max`, at least one. It has to be synced when one of
-    /// them asks for it.
-    pub(super) fn take(&self, into: &mut Vec<Batch>, bytes_max: usize) -> Work {
+    /// them asks for it. Nothing is left when the queue was closed.
+    ///
+    /// # Errors
+    /// What failed elsewhere.
+    pub(super) fn take(
+        &self,
+        into: &mut Vec<Batch>,
+        bytes_max: usize,
+    ) -> Result<Option<SyncMode>, StoreError> {
         let mut state = self.lock();
         loop {
             if let Some(error) = state.failure.take() {
-                state.die();
-                self.room.notify_all();
-                return Work::Failed(error);
+                return Err(error);
             }
             if !state.batches.is_empty() {
                 break;
             }
             if state.is_closed {
-                return Work::Closed;
+                return Ok(None);
             }
             state = self.work.wait(state).expect("no panic happens under this lock");
         }
@@ -103,7 +103,7 @@ impl Queue {
         state.bytes -= taken;
         drop(state);
         self.room.notify_all();
-        Work::Commit(mode)
+        Ok(Some(mode))
     }
 
     /// Makes the committer report a failure that happened elsewhere, once.

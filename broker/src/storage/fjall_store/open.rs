@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use fjall::{Database, Keyspace, PersistMode};
+use rustix::io::Errno;
 
 use super::super::files::{io_error, lock_dir, sync_dir};
 use super::super::format::{BATCH_KEY, BatchRow, FORMAT_KEY, FormatRow, check_format};
@@ -13,7 +14,7 @@ use super::super::options::{FJALL_WORKERS, JOURNAL_BYTES_SEALED, OPEN_FILES_MAX,
 use super::super::pressure::Counters;
 use super::super::side_file::SideFile;
 use super::super::space::{Ballast, Space, Volume};
-use super::super::{StoreError, Tree, journal};
+use super::super::{REPAIR_ADVICE, StoreError, Tree, journal, manifest};
 use super::{ALL_TREES, FjallStore, Inner, trees};
 
 /// fjall writes this file last when it makes a database.
@@ -32,14 +33,18 @@ pub(super) fn open(options: &Options) -> Result<FjallStore, StoreError> {
     let synced = side_file.number();
     let db_dir = dir.join("db");
     if db_dir.join(FJALL_MARKER).exists() {
+        manifest::check(&db_dir, synced > 0)?;
         journal::check(&db_dir, synced)?;
     }
     let (db, trees) = open_database(&db_dir, options.memory.block_cache)?;
     let [_, _, meta] = &trees;
+    let has_format = has_current_format(meta)?;
     let last_batch = last_batch(meta)?;
-    check_or_write_format(&db, meta, last_batch)?;
     if last_batch < synced {
         return Err(StoreError::LostTail { found: last_batch, expected: synced });
+    }
+    if !has_format {
+        write_format(&db, meta, last_batch)?;
     }
     // What the journal held was synced when it was opened.
     Ok(FjallStore {
@@ -125,26 +130,26 @@ fn last_batch(meta: &Keyspace) -> Result<u64, StoreError> {
     }
 }
 
-fn check_or_write_format(db: &Database, meta: &Keyspace, last_batch: u64) -> Result<(), StoreError> {
-    let current = FormatRow::current();
+/// Whether the format row is there and says what we would write. Refuses what we could not read.
+fn has_current_format(meta: &Keyspace) -> Result<bool, StoreError> {
     let row = meta.get(FORMAT_KEY).map_err(|error| read_error(meta.path(), Tree::Meta, &error))?;
     match row {
-        Some(row) if check_format(&row)?.format >= current.format => return Ok(()),
-        None if last_batch > 0 => {
-            return Err(damaged(meta.path(), "batches are there, but no row with the format"));
-        }
-        _ => {}
+        Some(row) => Ok(check_format(&row)?.format >= FormatRow::current().format),
+        None => Ok(false),
+    }
+}
+
+fn write_format(db: &Database, meta: &Keyspace, last_batch: u64) -> Result<(), StoreError> {
+    if last_batch > 0 && meta.get(FORMAT_KEY).is_ok_and(|row| row.is_none()) {
+        return Err(damaged(meta.path(), "batches are there, but no row with the format"));
     }
     let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
-    batch.insert(meta, FORMAT_KEY, current.encode());
+    batch.insert(meta, FORMAT_KEY, FormatRow::current().encode());
     batch.commit().map_err(|error| refused("write the format", &error))
 }
 
-const ADVICE: &str = "Take the volume out of service and let the replica be rebuilt from its peers; with one \
-                      replica, restore a backup";
-
 fn damaged(place: &Path, detail: &str) -> StoreError {
-    StoreError::Damaged { place: place.display().to_string(), detail: format!("{detail}. {ADVICE}") }
+    StoreError::Damaged { place: place.display().to_string(), detail: format!("{detail}. {REPAIR_ADVICE}") }
 }
 
 /// Why a database did not open.
@@ -152,7 +157,7 @@ fn open_error(db_dir: &Path, error: &fjall::Error) -> StoreError {
     use fjall::Error;
     match error {
         Error::Locked => StoreError::InUse(db_dir.display().to_string()),
-        Error::Io(error) | Error::Storage(fjall::LsmError::Io(error)) if !is_short_file(error) => {
+        Error::Io(error) | Error::Storage(fjall::LsmError::Io(error)) if is_refusal(error) => {
             io_error("open the database", db_dir, error)
         }
         Error::InvalidVersion(_) | Error::Storage(fjall::LsmError::InvalidVersion(_)) => {
@@ -167,18 +172,24 @@ fn open_error(db_dir: &Path, error: &fjall::Error) -> StoreError {
     }
 }
 
-/// A file that ends too early, or holds what cannot be parsed, is damage; fjall reports it like a refusal of the system.
-fn is_short_file(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    matches!(error.kind(), InvalidData | UnexpectedEof)
+/// Whether the operating system refused for a reason outside the files. Everything else is damage, for what a damaged
+/// file makes fjall ask for is refused too: files that are not there, places beyond their end, negative offsets.
+fn is_refusal(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        Deadlock, OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let by_kind = matches!(
+        error.kind(),
+        Deadlock | OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    );
+    let by_number = [Errno::IO, Errno::MFILE, Errno::NFILE].map(|errno| errno.raw_os_error());
+    by_kind || error.raw_os_error().is_some_and(|number| by_number.contains(&number))
 }
 
 /// Why a read failed.
 pub(super) fn read_error(place: &Path, tree: Tree, error: &fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))
-            if !is_short_file(error) =>
-        {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) if is_refusal(error) => {
             io_error("read a row", place, error)
         }
         error => damaged(place, &format!("a row of {} cannot be read: {error}", trees::name(tree))),

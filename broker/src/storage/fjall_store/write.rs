@@ -11,10 +11,11 @@ use super::super::{Batch, StoreError, Tree, Write};
 use super::{FjallStore, open};
 
 impl FjallStore {
-    /// Commits batches as one. They must be consecutive, and not be empty; with `Buffer` they survive the process but
+    /// Commits batches as one. They must be consecutive. With `Buffer` they survive the process but
     /// not the machine.
     pub(in super::super) fn commit(&self, batches: &[Batch], mode: PersistMode) -> Result<(), StoreError> {
-        let newest = batches.last().expect("the committer never commits nothing").number;
+        let [oldest, ..] = batches else { return Ok(()) };
+        let newest = oldest.number + batches.len() as u64 - 1;
         let started = Instant::now();
         let rows: usize = batches.iter().map(|batch| batch.writes.len()).sum();
         let mut all = OwnedWriteBatch::with_capacity(self.inner.db.clone(), rows + 1).durability(Some(mode));
@@ -33,7 +34,7 @@ impl FjallStore {
                 }
             }
         }
-        let row = BatchRow { number: newest, synced: self.durable_batch() };
+        let row = BatchRow { first: oldest.number, number: newest, synced: self.durable_batch() };
         all.insert(self.tree(Tree::Meta), BATCH_KEY, row.encode());
         all.commit().map_err(|error| open::refused("commit a batch", &error))?;
 
