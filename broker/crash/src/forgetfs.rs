@@ -24,9 +24,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use tree::Tree;
@@ -39,8 +41,8 @@ mod overlay;
 mod tests;
 mod tree;
 
-/// Threads that answer the kernel.
-const THREADS: usize = 2;
+/// Threads that answer the kernel. A sync holds one for as long as it takes.
+const THREADS: usize = 6;
 
 /// What of the unsynced changes survives a loss of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,20 +70,35 @@ pub struct Forgotten {
 /// A mounted file system. Dropping it unmounts it without syncing.
 #[derive(Debug)]
 pub struct ForgetFs {
-    tree: Arc<Mutex<Tree>>,
+    disk: Arc<Disk>,
     mountpoint: PathBuf,
     /// None once it is unmounted.
     session: Option<BackgroundSession>,
 }
 
+/// The tree, and whether it still has power.
+#[derive(Debug)]
+struct Disk {
+    tree: Mutex<Tree>,
+    has_power: Mutex<bool>,
+    power_is_back: Condvar,
+    sync_takes: Duration,
+}
+
 impl ForgetFs {
-    /// Mounts the file system at `mountpoint` over `backing`; both must exist.
+    /// Mounts the file system at `mountpoint` over `backing`; both must exist. Every sync takes at least
+    /// `sync_takes`: the longer, the more is unsynced at any moment.
     ///
     /// # Errors
     /// The backing directory cannot be read or holds something else than files and directories, or the mount
     /// is refused (it needs `/dev/fuse`, and root or `fusermount3`).
-    pub fn mount(backing: &Path, mountpoint: &Path) -> io::Result<Self> {
-        let tree = Arc::new(Mutex::new(Tree::load(&backing.canonicalize()?, 0)?));
+    pub fn mount(backing: &Path, mountpoint: &Path, sync_takes: Duration) -> io::Result<Self> {
+        let disk = Arc::new(Disk {
+            tree: Mutex::new(Tree::load(&backing.canonicalize()?, 0)?),
+            has_power: Mutex::new(true),
+            power_is_back: Condvar::new(),
+            sync_takes,
+        });
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName("forgetfs".into()),
@@ -89,17 +106,28 @@ impl ForgetFs {
             MountOption::NoAtime,
         ];
         config.n_threads = Some(THREADS);
-        let session = fuser::spawn_mount(fuse::Adapter::new(tree.clone()), mountpoint, &config)?;
-        Ok(Self { tree, mountpoint: mountpoint.to_owned(), session: Some(session) })
+        let session = fuser::spawn_mount(fuse::Adapter::new(disk.clone()), mountpoint, &config)?;
+        Ok(Self { disk, mountpoint: mountpoint.to_owned(), session: Some(session) })
     }
 
-    /// Loses power. No process may use the files meanwhile; one that still has a file open gets `ESTALE` from
-    /// then on. The same `seed` with the same unsynced changes loses the same.
+    /// Cuts the power: from now on no sync comes to its end, so that nothing more is acknowledged. Processes that
+    /// sync hang until [`ForgetFs::forget`]; kill them before that, they would see an error that no power cut
+    /// shows.
+    pub fn cut_power(&self) {
+        *lock(&self.disk.has_power) = false;
+    }
+
+    /// Loses what is not synced, and has power again. A process that still has a file open gets `ESTALE` from then
+    /// on. The same `seed` with the same unsynced changes loses the same.
     ///
     /// # Errors
     /// The backing directory cannot be written or read.
     pub fn forget(&self, survival: Survival, seed: u64) -> io::Result<Forgotten> {
-        lock(&self.tree).forget(survival, &mut fastrand::Rng::with_seed(seed))
+        self.cut_power();
+        let forgotten = lock(&self.disk.tree).forget(survival, &mut fastrand::Rng::with_seed(seed));
+        *lock(&self.disk.has_power) = true;
+        self.disk.power_is_back.notify_all();
+        forgotten
     }
 
     /// Unmounts; what is not synced is gone.
@@ -133,10 +161,30 @@ pub fn unavailable() -> Option<String> {
 /// The dead mount cannot be detached.
 pub fn detach_stale(mountpoint: &Path) -> io::Result<()> {
     let stale = std::fs::metadata(mountpoint)
-        .is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()));
+        .is_err_and(|error| error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()));
     if stale { Ok(rustix::mount::unmount(mountpoint, UnmountFlags::DETACH)?) } else { Ok(()) }
 }
 
-fn lock(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
-    tree.lock().unwrap_or_else(PoisonError::into_inner)
+impl Disk {
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        lock(&self.tree)
+    }
+
+    /// Does `sync`, unless the power is cut before it is done; then it ends with an error once power is back.
+    fn sync(&self, sync: impl FnOnce(&mut Tree) -> Result<(), Errno>) -> Result<(), Errno> {
+        std::thread::sleep(self.sync_takes);
+        let mut has_power = lock(&self.has_power);
+        if *has_power {
+            // The lock is held, so that the power is not cut within the sync.
+            return sync(&mut self.tree());
+        }
+        while !*has_power {
+            has_power = self.power_is_back.wait(has_power).unwrap_or_else(PoisonError::into_inner);
+        }
+        Err(Errno::IO)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

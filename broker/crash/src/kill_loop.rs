@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::cmq;
 use crate::desk::Desk;
+use crate::forgetfs::Forgotten;
 use crate::ledger::{Bodies, Finding, Ledger, Queue, QueueIndex};
 use crate::process::{Broker, Program};
 use crate::report::Report;
@@ -109,7 +110,7 @@ impl Run<'_> {
             Ok(ready) => ready,
             Err(reason) => {
                 self.desk.ledger().find(Finding::NotServing { reason });
-                broker.kill().await?;
+                self.kill(&mut broker).await?;
                 return Ok(None);
             }
         };
@@ -122,7 +123,7 @@ impl Run<'_> {
         self.is_first = false;
         if let Err(error) = looked {
             self.not_serving(&broker, &error).await;
-            broker.kill().await?;
+            self.kill(&mut broker).await?;
             return Ok(None);
         }
         Ok(Some(Serving { broker, address: ready.client }))
@@ -161,9 +162,9 @@ impl Run<'_> {
             tokio::time::sleep(Duration::from_millis(self.random.u64(0..=KILL_JITTER_MS_MAX))).await;
         }
         self.desk.set_closing(true);
-        serving.broker.kill().await?;
+        let forgotten = self.kill(&mut serving.broker).await?;
         tasks.join_all().await;
-        self.report.killed(self.desk.acknowledged() - before, self.volume.lose_power(&mut self.random)?);
+        self.report.killed(self.desk.acknowledged() - before, forgotten);
         match reason {
             Some(reason) => {
                 self.not_serving(&serving.broker, &reason).await;
@@ -178,9 +179,19 @@ impl Run<'_> {
         let mut broker = self.plan.program.start(self.volume.data_dir())?;
         let usual = self.report.usual_restart();
         tokio::time::sleep(usual.mul_f64(self.random.f64() * 1.2)).await;
-        broker.kill().await?;
-        self.report.killed_in_recovery(self.volume.lose_power(&mut self.random)?);
+        let forgotten = self.kill(&mut broker).await?;
+        self.report.killed_in_recovery(forgotten);
         Ok(())
+    }
+
+    /// Kills the broker together with its power, where the volume can lose it. Syncs that are under way do not end
+    /// before the kill, and the process does not end before they do: the loss stands between.
+    async fn kill(&mut self, broker: &mut Broker) -> io::Result<Option<Forgotten>> {
+        self.volume.cut_power();
+        broker.kill()?;
+        let forgotten = self.volume.lose_power(&mut self.random)?;
+        broker.gone().await?;
+        Ok(forgotten)
     }
 
     async fn drain(&mut self, mut serving: Serving) -> io::Result<()> {
@@ -189,7 +200,7 @@ impl Run<'_> {
             Ok(()) => self.report.drained(),
             Err(error) => self.not_serving(&serving.broker, &error.to_string()).await,
         }
-        serving.broker.kill().await
+        self.kill(&mut serving.broker).await.map(|_| ())
     }
 
     async fn not_serving(&self, broker: &Broker, reason: &str) {

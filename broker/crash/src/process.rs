@@ -102,12 +102,21 @@ impl Broker {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Kills the broker by SIGKILL and waits until it is gone.
+    /// Sends SIGKILL; no code of the broker runs after that.
     ///
     /// # Errors
-    /// It cannot be killed or waited for.
-    pub async fn kill(&mut self) -> io::Result<()> {
-        self.child.kill().await
+    /// The signal cannot be sent.
+    pub fn kill(&mut self) -> io::Result<()> {
+        // A process that ended by itself needs no signal.
+        if self.ended().is_some() { Ok(()) } else { self.child.start_kill() }
+    }
+
+    /// Waits until the process is gone.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn gone(&mut self) -> io::Result<()> {
+        self.child.wait().await.map(|_| ())
     }
 
     /// `reason` with the end of the log.

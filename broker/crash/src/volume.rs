@@ -3,8 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::forgetfs::{ForgetFs, Forgotten, Survival, detach_stale};
+
+/// A sync takes at least this long on the forgetting file system, as on a disk: in memory it would take no time, and
+/// a kill would hardly ever meet anything unsynced.
+const SYNC_TAKES: Duration = Duration::from_millis(2);
 
 /// What becomes of unsynced data at a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl Volume {
         detach_stale(&mountpoint)?;
         fs::create_dir_all(&backing)?;
         fs::create_dir_all(&mountpoint)?;
-        let fs = ForgetFs::mount(&backing, &mountpoint)?;
+        let fs = ForgetFs::mount(&backing, &mountpoint, SYNC_TAKES)?;
         Ok(Self { data_dir: mountpoint.join("data"), forgetting: Some((fs, survival)) })
     }
 
@@ -46,7 +51,14 @@ impl Volume {
         &self.data_dir
     }
 
-    /// The broker was killed: loses what is to be lost. None on a volume that loses nothing.
+    /// Cuts the power, if the volume can lose it: from now on nothing more becomes durable.
+    pub fn cut_power(&self) {
+        if let Some((fs, _)) = &self.forgetting {
+            fs.cut_power();
+        }
+    }
+
+    /// The broker got its SIGKILL: loses what is to be lost. None on a volume that loses nothing.
     ///
     /// # Errors
     /// The directory under the file system cannot be written or read.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use cmq_crash::forgetfs::{ForgetFs, Survival, detach_stale};
@@ -21,6 +22,9 @@ struct Flags {
     /// Seed of the choice of what survives; counts up with every loss.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Microseconds that every sync takes at least.
+    #[arg(long, default_value_t = 0)]
+    sync_us: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,7 +43,7 @@ async fn serve(flags: Flags) -> std::io::Result<()> {
     let mut lose = signal(SignalKind::user_defined1())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let fs = ForgetFs::mount(&flags.backing, &flags.mountpoint)?;
+    let fs = ForgetFs::mount(&flags.backing, &flags.mountpoint, Duration::from_micros(flags.sync_us))?;
     println!("{} is mounted at {}", flags.backing.display(), flags.mountpoint.display());
     let mut seed = flags.seed;
     loop {

@@ -18,8 +18,8 @@ use fuser::{
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::Disk;
 use super::content::Content;
-use super::lock;
 use super::tree::{Ino, Inode, Kind, Owner, Replace, Tree, errno};
 
 /// The kernel asks again for every name: what it remembered would outlive a loss of power.
@@ -29,7 +29,7 @@ const BLOCK_BYTES: u32 = 4096;
 /// Answers the kernel from the tree.
 #[derive(Debug)]
 pub(super) struct Adapter {
-    tree: Arc<Mutex<Tree>>,
+    disk: Arc<Disk>,
     listings: Mutex<HashMap<u64, Listing>>,
     next_listing: AtomicU64,
 }
@@ -38,13 +38,13 @@ pub(super) struct Adapter {
 type Listing = Arc<Vec<(Ino, FileType, OsString)>>;
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Mutex<Tree>>) -> Self {
-        Self { tree, listings: Mutex::default(), next_listing: AtomicU64::new(1) }
+    pub(super) fn new(disk: Arc<Disk>) -> Self {
+        Self { disk, listings: Mutex::default(), next_listing: AtomicU64::new(1) }
     }
 
     /// Finds or makes an inode by name and counts the reference that the kernel gets.
     fn hand_out(&self, find: impl FnOnce(&mut Tree) -> Result<Ino, Errno>) -> Result<FileAttr, Errno> {
-        let mut tree = lock(&self.tree);
+        let mut tree = self.disk.tree();
         let ino = find(&mut tree)?;
         let inode = tree.inode_mut(ino)?;
         inode.lookups += 1;
@@ -52,7 +52,7 @@ impl Adapter {
     }
 
     fn list(&self, dir: Ino) -> Result<Listing, Errno> {
-        let tree = lock(&self.tree);
+        let tree = self.disk.tree();
         let directory = tree.directory(dir)?;
         let mut listing = vec![
             (dir, FileType::Directory, OsString::from(".")),
@@ -74,11 +74,11 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, nlookup: u64) {
-        lock(&self.tree).release(ino.0, nlookup);
+        self.disk.tree().release(ino.0, nlookup);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match lock(&self.tree).inode(ino.0) {
+        match self.disk.tree().inode(ino.0) {
             Ok(inode) => reply.attr(&CACHE, &attributes(ino.0, inode)),
             Err(error) => reply.error(code(error)),
         }
@@ -103,7 +103,7 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let set = || -> Result<FileAttr, Errno> {
-            let mut tree = lock(&self.tree);
+            let mut tree = self.disk.tree();
             if let Some(size) = size {
                 tree.content(ino.0)?.resize(size);
                 tree.inode_mut(ino.0)?.modified = SystemTime::now();
@@ -148,11 +148,11 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(lock(&self.tree).unlink(parent.0, name), reply);
+        done(self.disk.tree().unlink(parent.0, name), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(lock(&self.tree).remove_directory(parent.0, name), reply);
+        done(self.disk.tree().remove_directory(parent.0, name), reply);
     }
 
     fn rename(
@@ -172,7 +172,7 @@ impl Filesystem for Adapter {
         } else {
             return reply.error(code(Errno::INVAL));
         };
-        done(lock(&self.tree).rename((parent.0, name), (newparent.0, newname), replace), reply);
+        done(self.disk.tree().rename((parent.0, name), (newparent.0, newname), replace), reply);
     }
 
     fn link(&self, _: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
@@ -183,7 +183,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match lock(&self.tree).content(ino.0) {
+        match self.disk.tree().content(ino.0) {
             Ok(_) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(error) => reply.error(code(error)),
         }
@@ -221,7 +221,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let read = |content: &mut Content| content.read(offset, size as usize).map_err(|error| errno(&error));
-        match lock(&self.tree).content(ino.0).and_then(read) {
+        match self.disk.tree().content(ino.0).and_then(read) {
             Ok(data) => reply.data(&data),
             Err(error) => reply.error(code(error)),
         }
@@ -239,7 +239,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match lock(&self.tree).write(ino.0, offset, data) {
+        match self.disk.tree().write(ino.0, offset, data) {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(code(error)),
         }
@@ -250,11 +250,11 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(lock(&self.tree).sync_file(ino.0), reply);
+        done(self.disk.sync(|tree| tree.sync_file(ino.0)), reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(lock(&self.tree).sync_directory(ino.0), reply);
+        done(self.disk.sync(|tree| tree.sync_directory(ino.0)), reply);
     }
 
     fn fallocate(
@@ -277,7 +277,7 @@ impl Filesystem for Adapter {
             Some(_) if flags.is_empty() || flags == FallocateFlags::KEEP_SIZE => Ok(()),
             Some(_) => Err(Errno::OPNOTSUPP),
         };
-        done(lock(&self.tree).content(ino.0).and_then(grow), reply);
+        done(self.disk.tree().content(ino.0).and_then(grow), reply);
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -308,7 +308,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let backing = lock(&self.tree).backing.clone();
+        let backing = self.disk.tree().backing.clone();
         match rustix::fs::statvfs(&backing) {
             Ok(disk) => reply.statfs(
                 disk.f_blocks,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -175,7 +176,7 @@ impl Mounted {
         for name in ["backing", "mount", "plain"] {
             fs::create_dir(dirs.path().join(name)).unwrap();
         }
-        let fs = ForgetFs::mount(&dirs.path().join("backing"), &dirs.path().join("mount"));
+        let fs = ForgetFs::mount(&dirs.path().join("backing"), &dirs.path().join("mount"), Duration::ZERO);
         Some(Self { fs: Some(fs.unwrap()), dirs })
     }
 
@@ -366,6 +367,27 @@ fn an_open_file_outlives_its_name_and_locks_end_with_it() {
     assert_eq!(
         file.write_all(b"late").unwrap_err().raw_os_error(),
         Some(rustix::io::Errno::STALE.raw_os_error())
+    );
+}
+
+#[test]
+fn no_sync_ends_after_the_power_is_cut() {
+    let Some(mounted) = Mounted::new() else { return };
+    let file = File::create(mounted.path("mount/x")).unwrap();
+    file.sync_all().unwrap();
+    mounted.fs.as_ref().unwrap().cut_power();
+    let syncing = std::thread::spawn(move || {
+        (&file).write_all(b"late").unwrap();
+        file.sync_all().map_err(|error| error.raw_os_error())
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!syncing.is_finished());
+    mounted.forget(Survival::Nothing, 0);
+    assert_eq!(syncing.join().unwrap(), Err(Some(rustix::io::Errno::IO.raw_os_error())));
+    assert_eq!(listing(&mounted.path("mount")), "x=");
+    assert_eq!(
+        run(&mounted.path("mount"), "write x more").and(run(&mounted.path("mount"), "sync x")).ok(),
+        Some(())
     );
 }
 
