@@ -89,8 +89,8 @@ pub enum Request {
         messages: Vec<NewMessage>,
         /// The bodies.
         bodies: Vec<Bytes>,
-        /// Decides the shard where that matters: equal values go to the same one.
-        home: Option<u64>,
+        /// The shard that the messages must go to, where that is fixed.
+        home: Option<GroupId>,
     },
     /// Hand out messages.
     Receive {

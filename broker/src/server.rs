@@ -110,7 +110,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         opening.await.map_err(|error| Failure::System("open the volume", error.into()))??
     };
     let handle = node.handle();
-    let service = Service::new(handle.clone(), feed, config.recreate_wait());
+    let service = Service::new(handle.clone(), feed, config.shards, config.recreate_wait());
     say_what_is_open(&config, &dir, access.is_none());
     declare(&service, &declared, has_recovered.clone()).await?;
 

@@ -53,14 +53,16 @@ struct Inner {
     node: NodeHandle,
     directory: Directory,
     recreate_wait: Duration,
+    shards: u16,
     handles: OnceLock<Handles>,
 }
 
 impl Service {
-    /// The service of a node whose catalogue `feed` follows. A deleted name is closed for `recreate_wait`.
-    pub fn new(node: NodeHandle, feed: Feed, recreate_wait: Duration) -> Self {
+    /// The service of a node of `shards` shards whose catalogue `feed` follows. A deleted name is closed for
+    /// `recreate_wait`.
+    pub fn new(node: NodeHandle, feed: Feed, shards: u16, recreate_wait: Duration) -> Self {
         let handles = OnceLock::new();
-        Self { inner: Arc::new(Inner { node, directory: feed.directory, recreate_wait, handles }) }
+        Self { inner: Arc::new(Inner { node, directory: feed.directory, recreate_wait, shards, handles }) }
     }
 
     /// Creates a queue. `dead_letter_queue` names the queue that `attributes.dead_letter` means; its id there is ignored.
@@ -105,6 +107,7 @@ impl Service {
             dead_letter_queue: dead_letter_queue.map(Into::into),
             owner: owner.map(Into::into),
             recreate_wait_ms: self.inner.recreate_wait.as_millis() as u64,
+            shards: self.inner.shards,
         };
         let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
         id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
@@ -188,7 +191,8 @@ impl Service {
             queue: entry.id,
             messages: messages.bodies.iter().map(new_message).collect(),
             bodies: messages.bodies,
-            home: home(&entry),
+            // Messages without a group are one group: hash 0.
+            home: entry.home(0).map(GroupId),
         };
         match self.inner.node.request(request).await {
             Reply::Sent(shard, bodies) => {
@@ -286,14 +290,6 @@ impl Service {
             Some(None) => Err(ServiceError::Busy("the cluster is being founded")),
             Some(Some(key)) => Ok(self.inner.handles.get_or_init(|| Handles::new(&key))),
         }
-    }
-}
-
-/// What must be one thing for a whole FIFO queue decides its shard.
-fn home(entry: &QueueEntry) -> Option<u64> {
-    match entry.attributes.kind {
-        QueueKind::Standard => None,
-        QueueKind::Fifo { .. } => Some(u64::from(entry.id.0)),
     }
 }
 

@@ -9,8 +9,10 @@ mod tables;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::attributes::{DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, QueueAttributes, QueueId, QueueKind};
-use crate::limits::QUEUES_MAX;
+use crate::attributes::{
+    DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, DeduplicationScope, QueueAttributes, QueueId, QueueKind,
+};
+use crate::limits::{HOME_SLOTS, QUEUES_MAX};
 use crate::message::QueueEpoch;
 use crate::outcome::Digest;
 use crate::row::{Dirty, RowKey};
@@ -32,12 +34,28 @@ pub struct QueueEntry {
     pub attributes: QueueAttributes,
     /// The manifest or object that declares the queue.
     pub owner: Option<Box<str>>,
+    /// Shards that the Broker had when the queue was created; see [`QueueEntry::home`].
+    pub shards: u16,
     /// Stamp of the creation.
     pub created_ms: u64,
     /// Stamp of the last change of an attribute.
     pub modified_ms: u64,
     /// Revision of the catalogue at which it changed last.
     pub revision: u64,
+}
+
+impl QueueEntry {
+    /// The shard, 1 or more, that a message must go to; None: any. What must be one thing for a whole FIFO queue, or for a
+    /// message group, stays on the shard that this names, whatever shards are added later. `group` is a hash of the
+    /// message group.
+    pub fn home(&self, group: u64) -> Option<u16> {
+        let slot = match self.attributes.kind {
+            QueueKind::Standard => return None,
+            QueueKind::Fifo { deduplication: DeduplicationScope::Queue } => 0,
+            QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup } => group % HOME_SLOTS,
+        };
+        Some(1 + ((u64::from(self.id.0) + slot) % u64::from(self.shards)) as u16)
+    }
 }
 
 /// What changed for readers of the catalogue.
@@ -121,8 +139,15 @@ impl Catalogue {
         &mut self,
         command: &CatalogueCommand,
     ) -> Result<(Option<QueueId>, Option<CatalogueEvent>), CatalogueRefusal> {
-        let CatalogueCommand::Put { name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms } =
-            command
+        let CatalogueCommand::Put {
+            name,
+            mode,
+            attributes,
+            dead_letter_queue,
+            owner,
+            recreate_wait_ms,
+            shards,
+        } = command
         else {
             return Ok((None, None));
         };
@@ -175,6 +200,7 @@ impl Catalogue {
             name: name.clone(),
             attributes,
             owner: owner.clone(),
+            shards: existing.as_ref().map_or(*shards, |existing| existing.shards).max(1),
             created_ms: existing.as_ref().map_or(self.stamp_ms, |existing| existing.created_ms),
             modified_ms: self.stamp_ms,
             revision: self.revision,

@@ -28,6 +28,8 @@ pub const LANES_TOUCHED_MAX: usize = 16;
 pub const CHANGES_MAX: usize = QUEUES_MAX + REMOVALS_MAX;
 /// Removals of queues that the catalogue remembers for shards that are behind; a shard further behind gets everything.
 pub const REMOVALS_MAX: usize = 65_536;
+/// Slots over which the message groups of a FIFO queue spread; each has its shard for good.
+pub const HOME_SLOTS: u64 = 1_024;
 /// Queues of a Broker.
 pub const QUEUES_MAX: usize = 10_000;
 

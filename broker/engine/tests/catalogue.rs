@@ -55,6 +55,7 @@ impl From<Put> for CatalogueCommand {
             dead_letter_queue: put.dead_letters.map(Into::into),
             owner: put.owner.map(Into::into),
             recreate_wait_ms: put.recreate_wait_ms,
+            shards: 1,
         }
     }
 }
@@ -175,6 +176,7 @@ fn a_broker_takes_so_many_queues() {
         dead_letter_queue: None,
         owner: None,
         recreate_wait_ms: 0,
+        shards: 1,
     };
     for at in 0..QUEUES_MAX {
         catalogue.apply(&put(format!("queue-{at}")), 0).0.unwrap();
@@ -216,7 +218,7 @@ fn the_first_founding_counts() {
 fn restored(catalogue: &Catalogue) -> Catalogue {
     let mut restored = Catalogue::default();
     for (key, row) in catalogue.export().iter().rev() {
-        restored.restore(key, row).unwrap();
+        restored.restore(key, row).expect("a row that was just exported");
     }
     restored
 }
@@ -282,7 +284,7 @@ proptest! {
             [1, 2, 50].map(|limit| (limit, Follower::default())).into();
         for (at, (command, dice)) in commands.iter().enumerate() {
             _ = catalogue.apply(command, at as u64 * 10);
-            if dice % 8 == 0 {
+            if dice.is_multiple_of(8) {
                 for (key, row) in catalogue.checkpoint() {
                     match row {
                         Some(row) => _ = rows.insert(key, row),
@@ -295,7 +297,7 @@ proptest! {
                 catalogue = restored;
             }
             for (limit, follower) in &mut followers {
-                if usize::from(*dice) % (*limit + 1) == 0 {
+                if usize::from(*dice).is_multiple_of(*limit + 1) {
                     follower.follow(&catalogue, *limit);
                 }
             }

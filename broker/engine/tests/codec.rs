@@ -96,7 +96,15 @@ fn catalogue_command() -> impl Strategy<Value = CatalogueCommand> {
         any::<(u128, [u8; 32])>()
             .prop_map(|(cluster_id, handle_key)| CatalogueCommand::Found { cluster_id, handle_key }),
         put.prop_map(|(name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms)| {
-            CatalogueCommand::Put { name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms }
+            CatalogueCommand::Put {
+                name,
+                mode,
+                attributes,
+                dead_letter_queue,
+                owner,
+                recreate_wait_ms,
+                shards: 3,
+            }
         }),
         (text(), prop::option::of(text())).prop_map(|(name, owner)| CatalogueCommand::Delete { name, owner }),
     ]
@@ -133,9 +141,9 @@ fn busy_shard() -> Vec<(RowKey, Vec<u8>)> {
     let changes = vec![put(1, QueueKind::Standard, 0), put(2, fifo, 2), put(3, QueueKind::Standard, 0)];
     let message = |at: u32| NewMessage {
         bytes: at,
-        delay_ms: (at % 3 == 0).then_some(u64::from(at % 2) * 1_000),
+        delay_ms: at.is_multiple_of(3).then_some(u64::from(at % 2) * 1_000),
         group: (at % 5 > 1).then(|| format!("group {}", at % 4).into()),
-        deduplication: (at % 7 == 0).then_some(u128::from(at)),
+        deduplication: at.is_multiple_of(7).then_some(u128::from(at)),
     };
     let send = |queue| Command::Send { queue: QueueId(queue), messages: (0..900).map(message).collect() };
     let receive = |queue| Command::Receive { queue: QueueId(queue), max: 16, visibility_ms: Some(5_000) };

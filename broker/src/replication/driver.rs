@@ -443,7 +443,7 @@ impl<T: Token> Driver<T> {
         queue: QueueId,
         messages: Vec<NewMessage>,
         bodies: Vec<Bytes>,
-        home: Option<u64>,
+        home: Option<GroupId>,
     ) {
         let reply = match self.choose_for_send(home) {
             None => Reply::NotLeader,
@@ -475,11 +475,11 @@ impl<T: Token> Driver<T> {
         (1..self.groups.len()).filter(|at| self.groups[*at].is_serving())
     }
 
-    fn choose_for_send(&mut self, home: Option<u64>) -> Option<usize> {
+    fn choose_for_send(&mut self, home: Option<GroupId>) -> Option<usize> {
         let shards = self.groups.len() - 1;
         if let Some(home) = home {
-            let at = 1 + (home % shards as u64) as usize;
-            return self.groups[at].is_serving().then_some(at);
+            let at = usize::from(home.0);
+            return self.groups.get(at).is_some_and(Group::is_serving).then_some(at);
         }
         self.next_shard = (self.next_shard + 1) % shards;
         let start = self.next_shard;
@@ -694,6 +694,12 @@ impl<T: Token> Driver<T> {
     /// Whether this node leads a group and answers for it.
     pub fn serves(&self, group: GroupId) -> bool {
         self.groups.get(usize::from(group.0)).is_some_and(Group::is_serving)
+    }
+
+    /// Applied index and state hash of a group, for comparing replicas.
+    pub fn hash(&self, group: GroupId) -> Option<(u64, u64)> {
+        let group = self.groups.get(usize::from(group.0))?;
+        Some((group.applied().0, group.machine.hash()))
     }
 
     /// Applied index, state hash and all rows but closed chunks of a group, for comparing replicas.

@@ -73,6 +73,8 @@ pub(crate) struct Group<T> {
     held: VecDeque<(u64, Vec<Message>)>,
     /// The newest ready in the batch that is being built.
     building: Option<u64>,
+    /// Whether any of those must be synced before it counts as durable.
+    building_syncs: bool,
     /// Batches on their way, and the newest ready in each.
     persisting: VecDeque<(u64, u64)>,
     pages: PageCache,
@@ -158,6 +160,7 @@ impl<T> Group<T> {
             proposals: VecDeque::new(),
             held: VecDeque::new(),
             building: None,
+            building_syncs: false,
             persisting: VecDeque::new(),
             pages: PageCache::default(),
             clock: None,
@@ -366,6 +369,7 @@ impl<T> Group<T> {
             }
             if needs_sync || self.building.is_some() || !self.persisting.is_empty() {
                 self.building = Some(number);
+                self.building_syncs |= needs_sync;
             } else {
                 self.persisted_ready(number, hub);
             }
@@ -410,6 +414,7 @@ impl<T> Group<T> {
         if let Some(number) = self.building.take() {
             self.persisting.push_back((batch, number));
         }
+        self.building_syncs = false;
     }
 
     pub(crate) fn persisted(&mut self, batch: u64, hub: &mut Hub<T>) {
@@ -417,6 +422,10 @@ impl<T> Group<T> {
         let mut newest = None;
         while let Some((_, number)) = self.persisting.pop_front_if(|(number, _)| *number <= batch) {
             newest = Some(number);
+        }
+        if self.persisting.is_empty() && !self.building_syncs {
+            // Only rows that may get lost are left, such as a commit index: replies need not wait for their batch.
+            newest = self.building.take().or(newest);
         }
         if let Some(number) = newest {
             self.persisted_ready(number, hub);

@@ -38,6 +38,8 @@ pub enum CatalogueCommand {
         owner: Option<Box<str>>,
         /// Milliseconds for which a deleted name is closed, up to [`RECREATE_WAIT_MS_MAX`].
         recreate_wait_ms: u64,
+        /// Shards that the Broker has now, 1 or more.
+        shards: u16,
     },
     /// Deletes a queue and everything in it.
     Delete {
@@ -86,13 +88,13 @@ impl CatalogueCommand {
                 out.u8(1).bytes.extend_from_slice(&cluster_id.to_be_bytes());
                 out.bytes.extend_from_slice(handle_key);
             }
-            Self::Put { name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms } => {
+            Self::Put { name, mode, attributes, dead_letter_queue, owner, recreate_wait_ms, shards } => {
                 let mode = match mode {
                     PutMode::Create => 0,
                     PutMode::Update => 1,
                     PutMode::Declare => 2,
                 };
-                out.u8(2).blob(name.as_bytes()).u8(mode).int(*recreate_wait_ms);
+                out.u8(2).blob(name.as_bytes()).u8(mode).int(*recreate_wait_ms).int(u64::from(*shards));
                 out.text_option(dead_letter_queue.as_deref()).text_option(owner.as_deref());
                 attributes.encode(out);
             }
@@ -121,6 +123,7 @@ impl CatalogueCommand {
                     _ => return Err(from.error()),
                 },
                 recreate_wait_ms: from.int()?,
+                shards: u16::try_from(from.int()?).map_err(|_| from.error())?,
                 dead_letter_queue: from.text_option()?.map(Into::into),
                 owner: from.text_option()?.map(Into::into),
                 attributes: QueueAttributes::decode(from)?,

@@ -43,7 +43,8 @@ impl Catalogue {
                 Some(name) => {
                     let entry = &self.queues[name];
                     out.u8(1).int(entry.revision).blob(name.as_bytes());
-                    out.text_option(entry.owner.as_deref()).int(entry.created_ms).int(entry.modified_ms);
+                    out.text_option(entry.owner.as_deref()).int(u64::from(entry.shards));
+                    out.int(entry.created_ms).int(entry.modified_ms);
                     entry.attributes.encode(&mut out);
                 }
                 None => {
@@ -76,6 +77,10 @@ impl Catalogue {
                     revision: from.int()?,
                     name: from.text()?.into(),
                     owner: from.text_option()?.map(Into::into),
+                    shards: u16::try_from(from.int()?)
+                        .ok()
+                        .filter(|shards| *shards > 0)
+                        .ok_or(from.error())?,
                     created_ms: from.int()?,
                     modified_ms: from.int()?,
                     attributes: QueueAttributes::decode(&mut from)?,
