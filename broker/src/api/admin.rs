@@ -1,5 +1,7 @@
 //! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`.
 
+use std::future::{Future, ready};
+
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -35,8 +37,8 @@ struct Port {
 }
 
 impl Handler for Port {
-    async fn handle(&self, request: Request<Incoming>) -> Response {
-        self.answer(request.method(), request.uri().path())
+    fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static {
+        ready(self.answer(request.method(), request.uri().path()))
     }
 
     fn panicked(&self) -> Response {

@@ -1,5 +1,6 @@
 //! The port that queue clients call.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -59,16 +60,21 @@ struct Shared {
 }
 
 impl Handler for Port {
-    async fn handle(&self, request: Request<Incoming>) -> Response {
+    fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static {
         let started = Instant::now();
-        let (head, body) = request.into_parts();
-        let answer = match self.read(head, body).await {
-            Read::Cmq(request, _in_use) => request.serve(&self.0.service).await,
-            Read::Refused(answer) => answer,
-            Read::Elsewhere(response) => return response,
-        };
-        self.0.calls.record(answer.action.map(|action| action as usize), answer.code, started.elapsed());
-        json(answer.body)
+        let (head, mut body) = request.into_parts();
+        async move {
+            let read = self.read(&head, &mut body).await;
+            // A long poll keeps nothing of its request.
+            drop((head, body));
+            let answer = match read {
+                Read::Cmq(request, _in_use) => request.serve(&self.0.service).await,
+                Read::Refused(answer) => answer,
+                Read::Elsewhere(response) => return response,
+            };
+            self.0.calls.record(answer.action.map(|action| action as usize), answer.code, started.elapsed());
+            json(answer.body)
+        }
     }
 
     fn panicked(&self) -> Response {
@@ -95,14 +101,14 @@ impl Port {
         cmq::refuse(self.request_id(), error)
     }
 
-    async fn read(&self, head: Parts, mut body: Incoming) -> Read {
-        let route = route::by_head(&head);
+    async fn read(&self, head: &Parts, body: &mut Incoming) -> Read {
+        let route = route::by_head(head);
         let is_post = head.method == Method::POST;
         let form = match route {
             Route::SqsJson => Err(Read::Elsewhere(sqs::not_served_json())),
             Route::SqsQuery => Err(Read::Elsewhere(sqs::not_served_query())),
             Route::Nowhere => Err(Read::Elsewhere(text(StatusCode::NOT_FOUND, NOWHERE))),
-            Route::Cmq | Route::Parameters if is_post => body::read(&mut body, &self.0.bodies)
+            Route::Cmq | Route::Parameters if is_post => body::read(body, &self.0.bodies)
                 .await
                 .map(|(form, in_use)| (form, Some(in_use)))
                 .map_err(|error| Read::Refused(self.refuse(&error.into()))),
@@ -116,7 +122,7 @@ impl Port {
             Err(refused) => {
                 // A client that waits for a word before it sends its body just gets this answer instead.
                 if !head.headers.contains_key(EXPECT) {
-                    body::drain(&mut body).await;
+                    body::drain(body).await;
                 }
                 return refused;
             }
@@ -128,7 +134,7 @@ impl Port {
         if route == Route::Parameters && route::by_parameters(&parameters) == Route::SqsQuery {
             return Read::Elsewhere(sqs::not_served_query());
         }
-        let cmq_head = cmq::Head { method: head.method.as_str(), host: host(&head), path: head.uri.path() };
+        let cmq_head = cmq::Head { method: head.method.as_str(), host: host(head), path: head.uri.path() };
         let request = cmq::Request::read(self.request_id(), &self.0.access, &cmq_head, parameters);
         let in_use = in_use.filter(|_| request.brings_messages());
         Read::Cmq(request, in_use)
@@ -148,12 +154,12 @@ fn json(body: Bytes) -> Response {
     response
 }
 
-/// Request ids count up from a number that no other process is likely to be near.
+/// Request ids count up from a number that no other process is likely to be near, and stay below 63 bits.
 fn first_request_id() -> u64 {
     let mut random = [0; 4];
     // Without randomness ids still tell the requests of one process apart.
     let _ = getrandom::fill(&mut random);
-    u64::from(u32::from_le_bytes(random) >> 8) << 40
+    u64::from(u32::from_le_bytes(random) >> 9) << 40
 }
 
 impl From<body::Error> for cmq::Error {

@@ -75,16 +75,20 @@ impl Request {
                 return Err(Error::out_of_range(name));
             }
         }
+        // Metrics count a call under its action even when it is not allowed.
+        let name = parameters.text("Action")?.map(str::trim);
+        let named = name.map(Action::named);
+        if let Some(Named::Served(action)) = named {
+            self.action = Some(action);
+        }
         if let Some(keys) = access.keys() {
             signature::verify(keys, head, parameters)?;
         }
-        let name = parameters.text("Action")?.ok_or(Error::ACTION_LACKING)?;
-        let action = match Action::named(name.trim()) {
+        let action = match named.ok_or(Error::ACTION_LACKING)? {
             Named::Served(action) => action,
             Named::NotServed(name) => return Err(Error::action_not_served(name)),
-            Named::Unknown => return Err(Error::action_unknown(name)),
+            Named::Unknown => return Err(Error::action_unknown(name.unwrap_or_default())),
         };
-        self.action = Some(action);
         Call::read(action, parameters)
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::metrics::PortMetrics;
+use connection::Protocols;
 use limits::{ACCEPT_PAUSE, Limits};
 
 /// An answer: one chunk with its length announced.
@@ -41,7 +42,7 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconten
 /// What a port does with requests.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request. Dropped when the client goes away first.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+    fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static;
 
     /// The answer to a request that made [`Self::handle`] panic.
     fn panicked(&self) -> Response;
@@ -57,7 +58,7 @@ pub(crate) async fn serve<H: Handler>(
     stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let protocols = connection::protocols();
+    let protocols = Arc::new(Protocols::new());
     let mut stopped = stop.clone();
     loop {
         let accepted = tokio::select! {
@@ -82,13 +83,14 @@ pub(crate) async fn serve<H: Handler>(
         metrics.accepted.inc();
         // A connection that does not take this option is as good as gone; serving it will tell.
         let _ = stream.set_nodelay(true);
-        let (protocols, handler, metrics, stop) =
-            (protocols.clone(), handler.clone(), metrics.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _open = metrics.open();
-            connection::serve(stream, protocols, handler, metrics, stop).await;
-            drop(place);
-        });
+        tokio::spawn(connection::serve(
+            stream,
+            protocols.clone(),
+            handler.clone(),
+            metrics.clone(),
+            stop.clone(),
+            place,
+        ));
     }
     drop(listener);
     let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);

@@ -1,115 +1,158 @@
 //! One connection, from its first byte to its last.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulConnection;
+use pin_project_lite::pin_project;
+use prometheus::IntCounter;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{sleep, timeout};
 
 use super::limits::{
-    BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, FIRST_REQUEST_WITHIN, HEADER_LIST_BYTES_MAX, HEADERS_MAX,
+    BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, FIRST_BYTES_WITHIN, HEADER_LIST_BYTES_MAX, HEADERS_MAX,
     NEXT_REQUEST_WITHIN, PING_EVERY, RESETS_MAX, STREAM_SEND_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use super::stream::Guarded;
 use super::{Handler, Response};
 use crate::metrics::PortMetrics;
 
-/// How connections of HTTP/1.1 and of HTTP/2, told apart by their first bytes, are served.
-pub(super) fn protocols() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(NEXT_REQUEST_WITHIN)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .pipeline_flush(true)
-        // Head and body of an answer go into one buffer and out in one write.
-        .writev(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(RESETS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(STREAM_SEND_BYTES_MAX)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_EVERY);
-    builder
+/// What every connection of HTTP/2 begins with, up to where no method of HTTP/1 is the same.
+const HTTP2_BEGINS: &[u8] = b"PRI";
+/// Pause before looking again at a connection that has sent a part of [`HTTP2_BEGINS`].
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
 }
 
-/// Serves a connection until the peer or the stop ends it. After the stop the call in flight is still answered.
-pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
-    protocols: Builder<TokioExecutor>,
-    handler: H,
-    metrics: PortMetrics,
-    mut stop: watch::Receiver<bool>,
-) {
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = {
-        let (asked, metrics) = (asked.clone(), metrics.clone());
-        service_fn(move |request| {
-            asked.store(true, Ordering::Relaxed);
-            let (handler, metrics) = (handler.clone(), metrics.clone());
-            async move { Ok::<_, Infallible>(answer(handler, request, &metrics).await) }
-        })
-    };
-    let io = TokioIo::new(Guarded::new(stream, metrics));
-    let mut connection = pin!(protocols.serve_connection(io, service));
-    let mut stopped = pin!(stop.wait_for(|stop| *stop));
-    let mut first_request = pin!(sleep(FIRST_REQUEST_WITHIN));
-    let (mut waits_for_stop, mut waits_for_request) = (true, true);
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended early");
-                }
-                return;
-            }
-            _ = stopped.as_mut(), if waits_for_stop => {
-                waits_for_stop = false;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = first_request.as_mut(), if waits_for_request => {
-                waits_for_request = false;
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        }
+impl Protocols {
+    pub(super) fn new() -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(NEXT_REQUEST_WITHIN)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .pipeline_flush(true)
+            // Head and body of an answer go into one buffer and out in one write.
+            .writev(false);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_LIST_BYTES_MAX)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(RESETS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(STREAM_SEND_BYTES_MAX)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY);
+        Self { http1, http2 }
     }
 }
 
-/// Handles a request. A panic is a bug of ours: the caller gets an error, everybody else goes on.
-async fn answer<H: Handler>(handler: H, request: Request<Incoming>, metrics: &PortMetrics) -> Response {
-    let handled = {
-        let mut handling = pin!(handler.handle(request));
-        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        })
-        .await
+/// Serves a connection until the peer or the stop ends it. After the stop the call in flight is still answered. `_place` is
+/// held for as long.
+///
+/// A broker has thousands of these that wait: what they hold is kept small.
+pub(super) async fn serve<H: Handler>(
+    stream: TcpStream,
+    protocols: Arc<Protocols>,
+    handler: H,
+    metrics: PortMetrics,
+    mut stop: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let _open = metrics.open();
+    let begun = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return,
+        begun = timeout(FIRST_BYTES_WITHIN, begins_http2(&stream)) => begun,
     };
-    handled.unwrap_or_else(|| {
-        metrics.panics.inc();
-        tracing::error!("a request made the broker panic; the caller got an internal error");
-        handler.panicked()
-    })
+    let Ok(Ok(is_http2)) = begun else { return };
+    let panics = metrics.panics.clone();
+    let service = service_fn(move |request| Caught {
+        call: handler.clone().handle(request),
+        handler: handler.clone(),
+        panics: panics.clone(),
+    });
+    let io = TokioIo::new(Guarded::new(stream, metrics));
+    if is_http2 {
+        drive(Box::pin(protocols.http2.serve_connection(io, service)), stop).await;
+    } else {
+        drive(Box::pin(protocols.http1.serve_connection(io, service)), stop).await;
+    }
+}
+
+/// Looks at the first bytes and leaves them where they are, so that hyper reads a request in one go into a buffer of the
+/// size it begins with.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut bytes = [0; HTTP2_BEGINS.len()];
+    loop {
+        let seen = stream.peek(&mut bytes).await?;
+        if seen == 0 || seen == bytes.len() || !HTTP2_BEGINS.starts_with(&bytes[..seen]) {
+            return Ok(bytes == HTTP2_BEGINS);
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+async fn drive<C>(mut connection: Pin<Box<C>>, mut stop: watch::Receiver<bool>)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let early = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let ended = match early {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+pin_project! {
+    /// A call whose panic is a bug of ours: its caller gets an error, everybody else goes on.
+    struct Caught<H, F> {
+        #[pin]
+        call: F,
+        handler: H,
+        panics: IntCounter,
+    }
+}
+
+impl<H: Handler, F: Future<Output = Response>> Future for Caught<H, F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // What a panic leaves half done is dropped with the call.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.call.poll(cx)));
+        polled.map(|poll| poll.map(Ok)).unwrap_or_else(|_| {
+            this.panics.inc();
+            tracing::error!("a request made the broker panic; the caller got an internal error");
+            Poll::Ready(Ok(this.handler.panicked()))
+        })
+    }
 }

@@ -26,8 +26,8 @@ pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes of answers that wait for one stream of HTTP/2.
 pub(super) const STREAM_SEND_BYTES_MAX: usize = 256 << 10;
 
-/// How long a new connection may take to its first request.
-pub(super) const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(30);
+/// How long a new connection may take to its first bytes.
+pub(super) const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 /// How long a connection may be idle between requests, and a request's head may take. Longer than the 90 s after which
 /// common clients drop idle connections themselves, so that a client rarely writes into a connection that closes.
 pub(super) const NEXT_REQUEST_WITHIN: Duration = Duration::from_secs(120);
