@@ -1,6 +1,6 @@
 //! The rules of the catalogue as a table, and what shards and restarts make of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cmq_engine::attributes::{
     DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId,
@@ -201,6 +201,37 @@ fn only_the_latest_removals_are_remembered() {
     let (_, is_complete, changes) = catalogue.changes_since(21, 100);
     assert_eq!((is_complete, changes.len()), (false, 100));
     assert_same(&catalogue, &restored(&catalogue));
+}
+
+#[test]
+fn what_must_be_on_one_shard_stays_there() {
+    let mut catalogue = Catalogue::default();
+    for (name, kind) in [("standard", QueueKind::Standard), ("one", FIFO), ("by-group", FIFO_BY_GROUP)] {
+        let attributes = QueueAttributes { kind, ..QueueAttributes::default() };
+        let put = |shards, delay_seconds| CatalogueCommand::Put {
+            name: name.into(),
+            mode: PutMode::Declare,
+            attributes: QueueAttributes { delay_seconds, ..attributes.clone() },
+            dead_letter_queue: None,
+            owner: None,
+            recreate_wait_ms: 0,
+            shards,
+        };
+        let homes = |catalogue: &Catalogue| -> Vec<Option<u16>> {
+            let entry = catalogue.queues().find(|entry| &*entry.name == name).expect("it was just put");
+            (0..5_000).map(|group| entry.home(group)).collect()
+        };
+        catalogue.apply(&put(3, 0), 0).0.unwrap();
+        let before = homes(&catalogue);
+        catalogue.apply(&put(7, 1), 0).0.unwrap();
+        assert_eq!(homes(&restored(&catalogue)), before);
+        let used: BTreeSet<Option<u16>> = before.into_iter().collect();
+        match kind {
+            QueueKind::Standard => assert_eq!(used, BTreeSet::from([None])),
+            FIFO => assert_eq!(used.len(), 1),
+            _ => assert_eq!(used, BTreeSet::from([Some(1), Some(2), Some(3)])),
+        }
+    }
 }
 
 #[test]
