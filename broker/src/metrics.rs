@@ -3,11 +3,13 @@
 //! Every metric is made and registered here or in a file below, so that the registry shows all of them from the start.
 
 mod calls;
+pub mod node;
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 pub use calls::CallMetrics;
+use node::NodeMetrics;
 
 /// Prefix of every name.
 const NAMESPACE: &str = "cmq";
@@ -20,6 +22,8 @@ pub struct Metrics {
     pub client_port: PortMetrics,
     /// The port of operators and probes.
     pub admin_port: PortMetrics,
+    /// The node under the protocols.
+    pub node: NodeMetrics,
 }
 
 impl Metrics {
@@ -28,7 +32,8 @@ impl Metrics {
         let registry = Registry::new();
         let client_port = PortMetrics::new(&registry, "client");
         let admin_port = PortMetrics::new(&registry, "admin");
-        Self { registry, client_port, admin_port }
+        let node = register(&registry, Ok(NodeMetrics::default()));
+        Self { registry, client_port, admin_port, node }
     }
 
     /// Where every metric is registered. Layers that bring metrics of their own register them here, once.

@@ -18,6 +18,7 @@ use crate::api::http::limits::Limits;
 use crate::config::{Config, LogFormat};
 use crate::manifests::{self, DeclaredQueue, ManifestError};
 use crate::metrics::Metrics;
+use crate::metrics::node::Source;
 use crate::replication::Fatal;
 use crate::replication::driver;
 use crate::replication::runtime::Node;
@@ -103,7 +104,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let budget = memory(&config);
     let dir = config.data_dir.clone();
     let feed = Feed::default();
-    let node = {
+    let (node, store) = {
         let (config, feed) = (config.clone(), feed.clone());
         // Opening a volume takes seconds of disk work.
         let opening = tokio::task::spawn_blocking(move || open(&config, budget, feed, recovered));
@@ -111,6 +112,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     let handle = node.handle();
     let service = Service::new(handle.clone(), feed, config.shards, config.recreate_wait());
+    metrics.node.set_source(figures_of(service.clone(), store));
     say_what_is_open(&config, &dir, access.is_none());
     declare(&service, &declared, has_recovered.clone()).await?;
 
@@ -169,7 +171,7 @@ fn open(
     budget: MemoryBudget,
     feed: Feed,
     recovered: watch::Sender<bool>,
-) -> Result<Node, Failure> {
+) -> Result<(Node, FjallStore), Failure> {
     let store = FjallStore::open(&Options::new(&config.data_dir, budget))?;
     let mut random = [0; 48];
     getrandom::fill(&mut random)
@@ -183,7 +185,23 @@ fn open(
         ..driver::Config::standalone(config.shards, (cluster_id, handle_key))
     };
     let on_event = move |event| feed.apply(event);
-    Ok(Node::start(driver, store, budget.inbound as usize, on_event, recovered)?)
+    let node = Node::start(driver, store.clone(), budget.inbound as usize, on_event, recovered)?;
+    Ok((node, store))
+}
+
+/// What the metrics show of the node and its storage.
+fn figures_of(service: Service, store: FjallStore) -> Source {
+    Box::new(move || {
+        let (service, store) = (service.clone(), store.clone());
+        Box::pin(async move {
+            let mut figures = service.figures().await?;
+            match store.pressure() {
+                Ok(pressure) => figures.pressure = pressure,
+                Err(error) => tracing::warn!(%error, "cannot look at the storage"),
+            }
+            Some(figures)
+        })
+    })
 }
 
 fn say_what_is_open(config: &Config, dir: &Path, is_open: bool) {

@@ -7,16 +7,18 @@ pub mod types;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use cmq_engine::attributes::{QueueAttributes, QueueId, QueueKind};
 use cmq_engine::catalogue::{CatalogueCommand, CatalogueEvent, CatalogueRefusal, PutMode, QueueEntry};
 use cmq_engine::command::{NewMessage, StaleHandle};
 use cmq_engine::message::DeliveryId;
-use cmq_engine::outcome::{Deleted, Refusal};
+use cmq_engine::outcome::{Deleted, Refusal, Totals};
+use cmq_engine::shard::Counts;
 use sha2::{Digest, Sha256};
 
+use crate::metrics::node::{NodeFigures, QueueFigures};
 use crate::replication::runtime::NodeHandle;
 use crate::replication::{GroupId, Received, Reply, Request};
 use directory::Directory;
@@ -268,6 +270,31 @@ impl Service {
             }
         }
         Ok(verdicts)
+    }
+
+    /// Counts and totals of all queues, for metrics; None when the node is over.
+    pub async fn figures(&self) -> Option<NodeFigures> {
+        let look = self.inner.node.look(|driver| {
+            let groups = 0..=driver.shards();
+            let leads = groups.map(|group| driver.serves(GroupId(group))).collect();
+            (driver.survey(), driver.waiters(), leads)
+        });
+        let (survey, waiters, leads): (_, usize, Vec<bool>) = look.await?;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let figures = |(id, (counts, totals)): (QueueId, (Counts, Totals))| {
+            let entry = self.inner.directory.find_id(id)?;
+            let age_ms = counts.oldest_ms.map_or(0, |sent_ms| now_ms.saturating_sub(sent_ms));
+            Some(QueueFigures {
+                name: entry.name.clone(),
+                active: counts.active,
+                in_flight: counts.in_flight,
+                delayed: counts.delayed,
+                oldest_age_seconds: age_ms as f64 / 1_000.0,
+                totals: [totals.sent, totals.received, totals.deleted, totals.expired, totals.dead_lettered],
+            })
+        };
+        let queues = survey.into_iter().filter_map(figures).collect();
+        Some(NodeFigures { queues, waiters, leads, ..NodeFigures::default() })
     }
 
     fn find(&self, name: &str) -> Result<Arc<QueueEntry>, ServiceError> {

@@ -1,11 +1,11 @@
 //! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`.
 
-use std::future::{Future, ready};
+use std::future::Future;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -25,20 +25,25 @@ pub async fn serve(
     ready: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
 ) {
-    let port = Port { registry: metrics.registry().clone(), ready };
+    let port = Port { metrics: metrics.clone(), ready };
     let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
     http::serve(listener, port, limits, metrics.admin_port.clone(), stop).await;
 }
 
 #[derive(Clone)]
 struct Port {
-    registry: Registry,
+    metrics: Metrics,
     ready: watch::Receiver<bool>,
 }
 
 impl Handler for Port {
     fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static {
-        ready(self.answer(request.method(), request.uri().path()))
+        async move {
+            if request.uri().path() == "/metrics" {
+                self.metrics.node.refresh().await;
+            }
+            self.answer(request.method(), request.uri().path())
+        }
     }
 
     fn panicked(&self) -> Response {
@@ -51,7 +56,7 @@ impl Port {
         let page: fn(&Self) -> Response = match path {
             "/livez" => |_| text(StatusCode::OK, "ok\n"),
             "/readyz" => Self::readiness,
-            "/metrics" => Self::metrics,
+            "/metrics" => Self::metrics_page,
             _ => return text(StatusCode::NOT_FOUND, PATHS),
         };
         if method != Method::GET && method != Method::HEAD {
@@ -73,8 +78,8 @@ impl Port {
         }
     }
 
-    fn metrics(&self) -> Response {
-        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+    fn metrics_page(&self) -> Response {
+        match TextEncoder::new().encode_to_string(&self.metrics.registry().gather()) {
             Ok(page) => {
                 let mut response = text(StatusCode::OK, page);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
@@ -93,7 +98,7 @@ mod tests {
     use super::*;
 
     fn check(ready: bool, method: &Method, path: &str, status: u16) -> Response {
-        let port = Port { registry: Metrics::new().registry().clone(), ready: watch::channel(ready).1 };
+        let port = Port { metrics: Metrics::new(), ready: watch::channel(ready).1 };
         let response = port.answer(method, path);
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
         response

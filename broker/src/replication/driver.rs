@@ -676,6 +676,11 @@ impl<T: Token> Driver<T> {
         queues
     }
 
+    /// Shards of the Broker.
+    pub fn shards(&self) -> u16 {
+        self.hub.config.shards
+    }
+
     /// Receives that wait.
     pub fn waiters(&self) -> usize {
         self.hub.waiters.len()
