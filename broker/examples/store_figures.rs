@@ -1,6 +1,6 @@
 //! Prints figures of the store: commits a second, memory under a large backlog, the time of an open, space won back.
 //!
-//! `store_figures commit DIR`, `store_figures backlog DIR ROWS [hold]` (`hold` waits to be killed), `store_figures open
+//! `store_figures commit DIR`, `store_figures mixed DIR` (a steady queue on four shards), `store_figures backlog DIR ROWS [hold]` (`hold` waits to be killed), `store_figures open
 //! DIR` and `store_figures drain DIR ROWS`, each on a directory of its own or on what the one before left.
 
 use std::path::Path;
@@ -24,6 +24,7 @@ fn main() -> Result<(), Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["commit", dir] => commit(Path::new(dir)),
+        ["mixed", dir] => mixed(Path::new(dir)),
         ["backlog", dir, rows] => backlog(Path::new(dir), rows.parse()?, false),
         ["backlog", dir, rows, "hold"] => backlog(Path::new(dir), rows.parse()?, true),
         ["open", dir] => open(Path::new(dir)),
@@ -114,6 +115,50 @@ fn commit(dir: &Path) -> Result<(), Failure> {
                 after.commits_held_back - before.commits_held_back,
             );
         }
+    }
+    Ok(())
+}
+
+/// Four shards in one batch a turn: messages come and go at a depth of 10,000 each, pages are overwritten.
+fn mixed(dir: &Path) -> Result<(), Failure> {
+    const SHARDS: u64 = 4;
+    const ROWS: u64 = 16;
+    const DEPTH: u64 = 10_000;
+    const PAGES: u64 = 200;
+    let mut running = Running::open(dir, ReclaimPolicy::default())?;
+    let row_key =
+        |shard: u64, row: u64| Bytes::copy_from_slice(&[shard.to_be_bytes(), row.to_be_bytes()].concat());
+    let (mut row, mut slowest) = (DEPTH, Duration::ZERO);
+    for round in 0..6 {
+        let (started, first, before) = (Instant::now(), row, running.store.pressure()?);
+        while started.elapsed() < Duration::from_secs(5) {
+            let mut writes = Vec::new();
+            for shard in 1..=SHARDS {
+                for row in row..row + ROWS {
+                    let Write::Put(tree, _, value) = put(row, 1024) else { continue };
+                    writes.push(Write::Put(tree, row_key(shard, row), value));
+                    writes.push(Write::Delete(Tree::Log, row_key(shard, row - DEPTH)));
+                }
+                writes.push(Write::Put(Tree::State, row_key(shard, row % PAGES), vec![7; 2048].into()));
+                writes.push(Write::Put(Tree::Meta, row_key(shard, 1), vec![7; 16].into()));
+            }
+            let submitted = Instant::now();
+            running.submit(writes);
+            running.wait(1)?;
+            slowest = slowest.max(submitted.elapsed());
+            row += ROWS;
+        }
+        running.wait(0)?;
+        let after = running.store.pressure()?;
+        println!(
+            "round {round}: {:.0} messages/s in and out, slowest turn {} ms, held back {}, {}",
+            ((row - first) * SHARDS) as f64 / started.elapsed().as_secs_f64(),
+            slowest.as_millis(),
+            after.commits_held_back - before.commits_held_back,
+            memory()?
+        );
+        report(&running.store)?;
+        slowest = Duration::ZERO;
     }
     Ok(())
 }

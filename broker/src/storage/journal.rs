@@ -4,6 +4,10 @@
 //! that a power cut tore it refuses to open. Both are decided here first, while nothing has been changed: a tail is cut
 //! off only when no batch after it, and not the side file, says that it had been synced. The format is that of the one
 //! fjall version we pin; the tests write journals by fjall and read them here.
+//!
+//! What stays unnoticed by one volume alone: a loss of the newest synced batches, when it leaves no trace of them and the
+//! side file, which is about a second behind, did not know them yet. And a flip of bits in a sequence number, which has no
+//! checksum, that keeps the numbers in order and yet moves the batch below what was flushed: only gaps make it possible.
 
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
@@ -22,7 +26,9 @@ const TRAILER: [u8; 4] = *b"FJL\x03";
 /// What the journals hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct JournalReport {
-    /// The newest batch row in whole batches. None: the journals hold none.
+    /// Number of the oldest batch that they hold.
+    pub(super) oldest: Option<u64>,
+    /// The newest batch row. None: the journals hold none.
     pub(super) newest: Option<BatchRow>,
     /// Bytes of a torn tail that was cut off.
     pub(super) cut: Option<u64>,
@@ -36,7 +42,7 @@ pub(super) fn check(dir: &Path, synced: u64) -> Result<JournalReport, StoreError
     let paths = journals(dir)?;
     for (at, path) in paths.iter().enumerate() {
         let bytes = std::fs::read(path).map_err(|error| io_error("read a journal", path, &error))?;
-        let whole = read_whole_batches(&bytes, path, &mut last_seqno, &mut report.newest)?;
+        let whole = read_whole_batches(&bytes, path, &mut last_seqno, &mut report)?;
         let tail = &bytes[whole..];
         if tail.iter().all(|byte| *byte == 0) {
             continue;
@@ -99,7 +105,7 @@ fn read_whole_batches(
     bytes: &[u8],
     path: &Path,
     last_seqno: &mut Option<u64>,
-    newest: &mut Option<BatchRow>,
+    report: &mut JournalReport,
 ) -> Result<usize, StoreError> {
     let mut rest = bytes;
     while let Some(batch) = Batch::read(rest) {
@@ -110,11 +116,12 @@ fn read_whole_batches(
         }
         *last_seqno = Some(batch.seqno);
         if let Some(row) = batch.row {
-            if let Some(newest) = newest.filter(|newest| row.first != newest.number + 1) {
+            if let Some(newest) = report.newest.filter(|newest| row.first != newest.number + 1) {
                 let why = format!("for it starts with batch {}, after batch {}", row.first, newest.number);
                 return Err(damaged(path, offset, &why));
             }
-            *newest = Some(row);
+            report.oldest.get_or_insert(row.first);
+            report.newest = Some(row);
         }
         rest = &rest[batch.length..];
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, PersistMode, SeqNo};
 use rustix::io::Errno;
 
 use super::super::files::{io_error, lock_dir, sync_dir};
@@ -32,14 +32,16 @@ pub(super) fn open(options: &Options) -> Result<FjallStore, StoreError> {
     let side_file = open_side_file(dir)?;
     let synced = side_file.number();
     let db_dir = dir.join("db");
+    let mut oldest_in_journals = None;
     if db_dir.join(FJALL_MARKER).exists() {
         manifest::check(&db_dir, synced > 0)?;
-        journal::check(&db_dir, synced)?;
+        oldest_in_journals = journal::check(&db_dir, synced)?.oldest;
     }
     let (db, trees) = open_database(&db_dir, options.memory.block_cache)?;
     let [_, _, meta] = &trees;
     let has_format = has_current_format(meta)?;
-    let last_batch = last_batch(meta)?;
+    check_journals_reach_tables(meta, &db_dir, oldest_in_journals)?;
+    let last_batch = batch_number(meta, SeqNo::MAX)?;
     if last_batch < synced {
         return Err(StoreError::LostTail { found: last_batch, expected: synced });
     }
@@ -119,8 +121,37 @@ fn open_database(db_dir: &Path, cache_bytes: u64) -> Result<(Database, [Keyspace
     }
 }
 
-fn last_batch(meta: &Keyspace) -> Result<u64, StoreError> {
-    let row = meta.get(BATCH_KEY).map_err(|error| read_error(meta.path(), Tree::Meta, &error))?;
+/// A journal that is missing as a whole leaves a hole between what tables hold and what the next journal starts with.
+fn check_journals_reach_tables(
+    meta: &Keyspace,
+    db_dir: &Path,
+    oldest_in_journals: Option<u64>,
+) -> Result<(), StoreError> {
+    let in_tables = loop {
+        let newest = meta.tree.get_highest_persisted_seqno();
+        let number = newest.map_or(Ok(0), |seqno| batch_number(meta, seqno + 1))?;
+        // A flush and a compaction in between could have dropped the version that was asked for.
+        if meta.tree.get_highest_persisted_seqno() == newest {
+            break number;
+        }
+    };
+    match oldest_in_journals {
+        Some(oldest) if oldest > in_tables + 1 => Err(damaged(
+            db_dir,
+            &format!(
+                "the tables end with batch {in_tables}, the journals start with {oldest}: one is missing"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The number in the batch row, as of before a sequence number. Every commit writes it, so it tells what a tree holds.
+fn batch_number(meta: &Keyspace, before: SeqNo) -> Result<u64, StoreError> {
+    let row = meta
+        .tree
+        .get(BATCH_KEY, before)
+        .map_err(|error| read_error(meta.path(), Tree::Meta, &error.into()))?;
     match row {
         None => Ok(0),
         Some(row) => BatchRow::decode(&row).map(|row| row.number).ok_or_else(|| StoreError::Damaged {

@@ -28,9 +28,8 @@ impl Image {
                     folders.push(path);
                 } else if path.file_name().unwrap() != "ballast" {
                     let mut bytes = std::fs::read(&path).unwrap();
-                    if path.extension().is_some_and(|extension| extension == "jnl") {
-                        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                        bytes.truncate(end);
+                    if is_journal(&path) {
+                        bytes.truncate(without_zeros(&bytes).len());
                     }
                     files.push((path.strip_prefix(dir).unwrap().to_owned(), bytes));
                 }
@@ -74,8 +73,15 @@ impl Image {
     }
 
     fn journal(&mut self) -> &mut Vec<u8> {
-        let is_journal = |path: &Path| path.extension().is_some_and(|extension| extension == "jnl");
         &mut self.files.iter_mut().find(|(path, _)| is_journal(path)).unwrap().1
+    }
+
+    fn journals(&self) -> Vec<(&Path, &[u8])> {
+        let journals = self.files.iter().filter(|(path, _)| is_journal(path));
+        let mut journals: Vec<_> =
+            journals.map(|(path, bytes)| (path.as_path(), without_zeros(bytes))).collect();
+        journals.sort();
+        journals
     }
 
     fn lay_out(&self, dir: &Path) {
@@ -85,6 +91,14 @@ impl Image {
             std::fs::write(path, bytes).unwrap();
         }
     }
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jnl")
+}
+
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)]
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,19 +112,27 @@ use Outcome::{Damaged, LostTail, Opens};
 
 /// Edits the journal, sets what the side file remembers, opens.
 fn after(synced: u64, edit: impl FnOnce(&mut Vec<u8>, &[usize])) -> Outcome {
+    let (mut image, at) = crashed();
+    edit(image.journal(), &at);
+    open_and_check(&mut image, synced)
+}
+
+fn crashed() -> (Image, Vec<usize>) {
     static CRASHED: LazyLock<Image> = LazyLock::new(Image::of_journal);
     let mut image = CRASHED.clone();
-    let journal = image.journal();
+    let at = offsets(image.journal());
     // The first batch is the format row.
-    let at = offsets(journal);
     assert_eq!(at.len() as u64, 1 + BATCHES + 2);
-    edit(journal, &at);
+    (image, at)
+}
+
+fn open_and_check(image: &mut Image, synced: u64) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     image.lay_out(dir.path());
     SideFile::create(&dir.path().join("durable")).unwrap();
     SideFile::open(&dir.path().join("durable")).unwrap().store(synced).unwrap();
 
-    let outcome = match FjallStore::open(&options(dir.path())) {
+    match FjallStore::open(&options(dir.path())) {
         Ok(store) => {
             for number in 1..=BATCHES + 2 {
                 let value = store.get(Tree::Log, &key(number)).unwrap();
@@ -121,15 +143,15 @@ fn after(synced: u64, edit: impl FnOnce(&mut Vec<u8>, &[usize])) -> Outcome {
             assert_eq!(state, Some(key(store.last_batch().min(BATCHES))), "an overwritten row is the newest");
             Opens(store.last_batch())
         }
-        Err(StoreError::Damaged { .. }) => Damaged,
+        // A refusal changes nothing, so that it stays one, and the bytes are there for whoever looks into it.
+        Err(StoreError::Damaged { detail, .. }) if detail.contains("one is missing") => Damaged,
+        Err(StoreError::Damaged { .. }) => {
+            assert!(Image::take(dir.path()).journals() == image.journals());
+            Damaged
+        }
         Err(StoreError::LostTail { found, .. }) => LostTail(found),
         Err(error) => panic!("{error}"),
-    };
-    if outcome == Damaged {
-        // A refusal changes nothing, so that it stays one, and the bytes are there for whoever looks into it.
-        assert!(Image::take(dir.path()).journal() == image.journal());
     }
-    outcome
 }
 
 const VALUE: usize = 200;
@@ -196,6 +218,41 @@ fn damage_among_synced_batches_is_noticed_whatever_the_side_file_says() {
         journal.drain(at[20] + 10..at[21] + 10);
     };
     assert_eq!(after(0, cut_out), Damaged);
+}
+
+/// A crash between the sealing of a journal and the flush that lets it go.
+#[test]
+fn sealed_journals_are_read_and_none_may_be_missing() {
+    let split = |edit: fn(&mut Vec<u8>)| {
+        let (mut image, at) = crashed();
+        let journal = std::mem::take(image.journal());
+        let (first, rest) = journal.split_at(at[15]);
+        let (second, third) = rest.split_at(at[30] - at[15]);
+        let mut sealed = [first.to_vec(), second.to_vec()];
+        for sealed in &mut sealed {
+            edit(sealed);
+            // What fjall allocates ahead and a sealed journal keeps.
+            let length = if sealed.is_empty() { 0 } else { sealed.len() + 5000 };
+            sealed.resize(length, 0);
+        }
+        image.journal().clone_from(&third.to_vec());
+        for (number, bytes) in sealed.into_iter().enumerate() {
+            image.files.push((format!("db/{number}.jnl").into(), bytes));
+        }
+        let active = image.files.iter().position(|(path, bytes)| path.ends_with("0.jnl") && *bytes == third);
+        image.files[active.unwrap()].0 = "db/2.jnl".into();
+        image
+    };
+    let drop_journal = |mut image: Image, name: &str| {
+        image.files.retain(|(path, _)| !path.ends_with(name));
+        image
+    };
+    assert_eq!(open_and_check(&mut split(|_| {}), BATCHES), Opens(BATCHES + 2));
+    assert_eq!(open_and_check(&mut split(|sealed| sealed.truncate(sealed.len() - 50)), 0), Damaged);
+    assert_eq!(open_and_check(&mut split(|sealed| sealed[900] ^= 1), 0), Damaged);
+    assert_eq!(open_and_check(&mut drop_journal(split(|_| {}), "0.jnl"), 0), Damaged);
+    assert_eq!(open_and_check(&mut drop_journal(split(|_| {}), "1.jnl"), 0), Damaged);
+    assert_eq!(open_and_check(&mut drop_journal(split(|_| {}), "2.jnl"), BATCHES), LostTail(29));
 }
 
 /// Any single bit of what later batches call synced: it is refused, or it changed nothing.
