@@ -1,0 +1,173 @@
+//! Clients that use the broker at random: what they ask next, and what they remember of the answers.
+
+mod handles;
+mod queues;
+mod sends;
+
+use std::collections::BTreeMap;
+
+use cmq_broker::replication::{GroupId, NodeId, Received};
+use cmq_engine::attributes::QueueKind;
+use fastrand::Rng;
+
+use crate::history::{Action, History, KnownQueue, QueueNumber};
+use crate::plan::pick;
+use handles::Handles;
+
+pub(crate) use queues::population;
+
+/// Who leads what, as a client would find out by asking around.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leaders {
+    /// The node that serves each group, by the number of the group.
+    pub(crate) of_group: Vec<Option<NodeId>>,
+}
+
+impl Leaders {
+    fn of(&self, group: GroupId) -> Option<NodeId> {
+        self.of_group.get(usize::from(group.0)).copied().flatten()
+    }
+
+    fn of_any_shard(&self, rng: &mut Rng) -> Option<NodeId> {
+        let leaders: Vec<NodeId> = self.of_group.iter().skip(1).copied().flatten().collect();
+        if leaders.is_empty() { None } else { Some(*pick(rng, &leaders)) }
+    }
+}
+
+/// All clients of a broker. They share what they know, as clients of one application do.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    rng: Rng,
+    nodes: u64,
+    shards: u16,
+    handles: Handles,
+    /// Deduplication ids that were used lately, by queue: the message group and the hash.
+    deduplication_ids: BTreeMap<QueueNumber, Vec<(Option<Box<str>>, u128)>>,
+    next_deduplication_id: u64,
+    drain_cursor: usize,
+}
+
+impl Clients {
+    /// Clients of a broker of `nodes` nodes.
+    pub(crate) fn new(rng: Rng, nodes: u64, shards: u16) -> Self {
+        Self {
+            rng,
+            nodes,
+            shards,
+            handles: Handles::default(),
+            deduplication_ids: BTreeMap::new(),
+            next_deduplication_id: 0,
+            drain_cursor: 0,
+        }
+    }
+
+    /// What a client does next, and whom it asks.
+    pub(crate) fn next(&mut self, history: &mut History, leaders: &Leaders) -> (NodeId, Action) {
+        let action = match self.rng.u32(..1_000) {
+            0..420 => self.send(history),
+            420..760 => self.receive(history),
+            760..970 => self.delete(),
+            970..985 => {
+                let queue = self.live_queue(history, |_| true);
+                queue.map(Action::Count)
+            }
+            _ => Some(self.create_or_remove(history)),
+        };
+        let action = action.unwrap_or_else(|| Action::Count(0));
+        (self.whom(&action, leaders), action)
+    }
+
+    /// The next step of emptying all queues.
+    pub(crate) fn drain(&mut self, history: &History, leaders: &Leaders) -> (NodeId, Action) {
+        let action = self.handles.next_delete(&mut self.rng, true).unwrap_or_else(|| {
+            let live = live_queues(history, |_| true);
+            self.drain_cursor += 1;
+            let queue = live[self.drain_cursor % live.len()];
+            Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(120_000) }
+        });
+        (self.whom(&action, leaders), action)
+    }
+
+    /// Whether all handles that were received are used.
+    pub(crate) fn has_no_handles(&self) -> bool {
+        self.handles.is_empty()
+    }
+
+    /// Forgets all handles.
+    pub(crate) fn forget_handles(&mut self) {
+        self.handles = Handles::default();
+    }
+
+    /// Creation of a queue, for the start.
+    pub(crate) fn found(&mut self, queue: QueueNumber, leaders: &Leaders) -> (NodeId, Action) {
+        let action = Action::Create(queue);
+        (self.whom(&action, leaders), action)
+    }
+
+    fn whom(&mut self, action: &Action, leaders: &Leaders) -> NodeId {
+        let known = match action {
+            Action::Create(_) | Action::Remove(_) => leaders.of(GroupId::CATALOGUE),
+            Action::Send { home: Some(home), .. } => {
+                leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16))
+            }
+            Action::Delete { shard, .. } => leaders.of(*shard),
+            Action::Send { .. } | Action::Receive { .. } | Action::Count(_) => {
+                leaders.of_any_shard(&mut self.rng)
+            }
+        };
+        match known {
+            Some(node) if self.rng.u8(..20) > 0 => node,
+            _ => self.rng.u64(1..=self.nodes),
+        }
+    }
+
+    fn live_queue(
+        &mut self,
+        history: &History,
+        suits: impl Fn(&KnownQueue) -> bool,
+    ) -> Option<QueueNumber> {
+        let live = live_queues(history, suits);
+        if live.is_empty() { None } else { Some(*pick(&mut self.rng, &live)) }
+    }
+
+    fn receive(&mut self, history: &History) -> Option<Action> {
+        let queue = self.live_queue(history, |_| true)?;
+        let max = if self.rng.bool() { 1 } else { self.rng.u16(2..=16) };
+        let wait_ms = if self.rng.bool() { 0 } else { self.rng.u64(100..5_000) };
+        let visibility_ms = match self.rng.u8(..20) {
+            0 => Some(0),
+            1 => Some(self.rng.u64(5_000..15_000)),
+            2..10 => Some(self.rng.u64(100..5_000)),
+            _ => None,
+        };
+        Some(Action::Receive { queue, max, wait_ms, visibility_ms })
+    }
+
+    fn delete(&mut self) -> Option<Action> {
+        self.handles.next_delete(&mut self.rng, false)
+    }
+
+    /// Remembers what was received.
+    pub(crate) fn heard(&mut self, received: &[Received], is_drain: bool) {
+        for one in received {
+            self.handles.take(one, is_drain, &mut self.rng);
+        }
+    }
+}
+
+fn live_queues(history: &History, suits: impl Fn(&KnownQueue) -> bool) -> Vec<QueueNumber> {
+    let is_live = |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_none();
+    let numbered = history.queues.iter().enumerate();
+    numbered.filter(|(_, queue)| is_live(queue) && suits(queue)).map(|(number, _)| number).collect()
+}
+
+/// What decides the shard of a message: the queue, or its message group.
+fn home_of(queue: QueueNumber, kind: QueueKind, group: Option<&str>) -> Option<u64> {
+    use cmq_engine::attributes::DeduplicationScope::{MessageGroup, Queue};
+    let key = match kind {
+        QueueKind::Standard => return None,
+        QueueKind::Fifo { deduplication: Queue } => format!("{queue}"),
+        QueueKind::Fifo { deduplication: MessageGroup } => format!("{queue} {}", group.unwrap_or_default()),
+    };
+    Some(xxhash_rust::xxh3::xxh3_64(key.as_bytes()))
+}

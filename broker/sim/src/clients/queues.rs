@@ -1,0 +1,102 @@
+//! The queues that clients use.
+
+use cmq_engine::attributes::{
+    DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId, QueueKind,
+};
+use fastrand::Rng;
+
+use super::Clients;
+use crate::history::{Action, History, KnownQueue, QueueNumber};
+use crate::plan::pick;
+
+/// Queues that come and go, at most at once.
+const PASSING_MAX: usize = 4;
+
+const BY_QUEUE: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
+const BY_GROUP: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup };
+
+fn queue(name: &str, attributes: QueueAttributes) -> KnownQueue {
+    KnownQueue {
+        name: name.into(),
+        attributes,
+        dead_letter: None,
+        id: None,
+        removal_asked_us: None,
+        is_removed: false,
+    }
+}
+
+fn of_kind(kind: QueueKind, rng: &mut Rng) -> QueueAttributes {
+    QueueAttributes { kind, visibility_timeout_seconds: rng.u32(1..=6), ..QueueAttributes::default() }
+}
+
+fn source(name: &str, kind: QueueKind, to: QueueNumber, rule: DeadLetterRule, rng: &mut Rng) -> KnownQueue {
+    let policy = DeadLetterPolicy { queue: QueueId(0), rule };
+    let attributes = QueueAttributes {
+        dead_letter: Some(policy),
+        visibility_timeout_seconds: rng.u32(1..=2),
+        ..of_kind(kind, rng)
+    };
+    KnownQueue { dead_letter: Some(to), ..queue(name, attributes) }
+}
+
+/// The queues that live as long as the broker. Dead-letter queues come before their sources.
+pub(crate) fn population(rng: &mut Rng) -> Vec<KnownQueue> {
+    let by_count = |rng: &mut Rng| DeadLetterRule::MaxReceiveCount(rng.u32(1..=3));
+    let (first, second) = (by_count(rng), by_count(rng));
+    let by_age = DeadLetterRule::MaxTimeToLiveSeconds(rng.u32(5..=15));
+    let mut queues = vec![
+        queue("dead", of_kind(QueueKind::Standard, rng)),
+        queue("dead.fifo", of_kind(BY_QUEUE, rng)),
+        queue("plain", of_kind(QueueKind::Standard, rng)),
+        queue("ordered.fifo", of_kind(BY_QUEUE, rng)),
+        queue("grouped.fifo", of_kind(BY_GROUP, rng)),
+        source("source", QueueKind::Standard, 0, first, rng),
+        source("source.fifo", *pick(rng, &[BY_QUEUE, BY_GROUP]), 1, second, rng),
+    ];
+    if rng.bool() {
+        let retention_seconds = rng.u32(3..=15);
+        queues.push(queue(
+            "short",
+            QueueAttributes { retention_seconds, ..of_kind(QueueKind::Standard, rng) },
+        ));
+    }
+    if rng.bool() {
+        let delay_seconds = rng.u32(1..=3);
+        queues
+            .push(queue("delayed", QueueAttributes { delay_seconds, ..of_kind(QueueKind::Standard, rng) }));
+    }
+    if rng.bool() {
+        queues.push(source("ageing", QueueKind::Standard, 0, by_age, rng));
+    }
+    queues
+}
+
+impl Clients {
+    pub(super) fn create_or_remove(&mut self, history: &mut History) -> Action {
+        let passing: Vec<QueueNumber> = {
+            let live = history.queues.iter().enumerate();
+            let is_passing = |queue: &KnownQueue| queue.name.starts_with("passing");
+            live.filter(|(_, queue)| is_passing(queue) && queue.removal_asked_us.is_none())
+                .map(|(number, _)| number)
+                .collect()
+        };
+        let created: Vec<QueueNumber> =
+            passing.iter().copied().filter(|number| history.queues[*number].id.is_some()).collect();
+        if !created.is_empty() && (passing.len() >= PASSING_MAX || self.rng.bool()) {
+            return Action::Remove(*pick(&mut self.rng, &created));
+        }
+        let number = history.queues.len();
+        // A name may be used again once its queue is known to be deleted.
+        let name = if self.rng.bool() {
+            format!("passing-{number}")
+        } else {
+            format!("passing-{}", self.rng.usize(..20))
+        };
+        let is_taken = history.queues.iter().any(|queue| queue.name == name && !queue.is_removed);
+        let name = if is_taken { format!("passing-{number}") } else { name };
+        let kind = *pick(&mut self.rng, &[QueueKind::Standard, BY_QUEUE, BY_GROUP]);
+        history.queues.push(queue(&name, of_kind(kind, &mut self.rng)));
+        Action::Create(number)
+    }
+}

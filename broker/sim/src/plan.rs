@@ -1,0 +1,103 @@
+//! What a seed decides before anything happens: the size of things, how bad the network is, how long the clocks differ.
+
+use cmq_broker::replication::NodeId;
+use cmq_broker::replication::driver::Config;
+use fastrand::Rng;
+
+/// Replicas of a simulated broker.
+pub const REPLICAS: u64 = 3;
+
+/// One link between two nodes, in one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Least and greatest delay, microseconds.
+    pub delay_us: (u64, u64),
+    /// Share of messages that get lost.
+    pub loss: f64,
+    /// Share of messages that arrive twice.
+    pub duplicate: f64,
+    /// Whether messages of a pair of nodes arrive in the order in which they were sent.
+    pub keeps_order: bool,
+}
+
+/// Everything that is fixed for a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed that all of it comes from.
+    pub seed: u64,
+    /// Shards of the broker.
+    pub shards: u16,
+    /// Operations that must be answered for certain.
+    pub operations: u64,
+    /// Faults at least.
+    pub faults: u64,
+    /// Clients that work at the same time, each with one operation.
+    pub clients: usize,
+    /// Time that a client rests between two operations at most, microseconds.
+    pub rest_us: u64,
+    /// How far a wall clock is from the true time at most, milliseconds. A jump may move it from one end to the other.
+    pub skew_ms: u64,
+    /// The network in its ordinary state.
+    pub link: Link,
+    /// Least and greatest time of a sync, microseconds.
+    pub sync_us: (u64, u64),
+    /// Mean time between two faults, microseconds.
+    pub fault_us: u64,
+    /// A time of silence in the middle, milliseconds: long enough for windows to pass.
+    pub silence_ms: Option<u64>,
+    /// What the driver is told, but for the node.
+    pub config: Config,
+}
+
+impl Plan {
+    /// Draws a plan.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let shards = rng.u16(1..=3);
+        let slowest_us = *pick(&mut rng, &[500, 2_000, 10_000, 40_000]);
+        let bad = rng.u8(..4) == 0;
+        let link = Link {
+            delay_us: (100, slowest_us),
+            loss: if bad { 0.02 } else { 0.001 },
+            duplicate: if bad { 0.02 } else { 0.001 },
+            keeps_order: rng.bool(),
+        };
+        let is_silent = rng.u8(..4) == 0;
+        let config = Config {
+            voters: (1..=REPLICAS).collect(),
+            body_bytes: *pick(&mut rng, &[0, 2_000, 1 << 20]),
+            page_bytes: *pick(&mut rng, &[0, 40_000]),
+            cached_backlog_max: *pick(&mut rng, &[0, 10, 4_096]),
+            log_keep: rng.u64(0..200),
+            checkpoint_interval_ms: *pick(&mut rng, &[20, 200, 1_000]),
+            checkpoint_entries: *pick(&mut rng, &[5, 50, 1_000]),
+            checkpoint_bytes: *pick(&mut rng, &[10_000, 1 << 20]),
+            ..Config::standalone(shards, (0, [0; 32]))
+        };
+        Self {
+            seed,
+            shards,
+            operations: rng.u64(1_000..1_200),
+            faults: rng.u64(3..=12),
+            clients: rng.usize(6..=20),
+            rest_us: rng.u64(50_000..400_000),
+            skew_ms: *pick(&mut rng, &[0, 0, 20, 400]),
+            link,
+            sync_us: (100, *pick(&mut rng, &[300, 2_000, 8_000])),
+            fault_us: rng.u64(300_000..3_000_000),
+            silence_ms: is_silent.then(|| rng.u64(155_000..330_000)),
+            config,
+        }
+    }
+
+    /// The configuration of a process of a node.
+    pub fn config_of(&self, node: NodeId, rng: &mut Rng) -> Config {
+        let entropy = (rng.u128(1..), [rng.u8(..); 32]);
+        Config { node, entropy, seed: rng.u64(1..), ..self.config.clone() }
+    }
+}
+
+/// One of some values.
+pub(crate) fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.usize(..from.len())]
+}
