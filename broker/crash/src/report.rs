@@ -130,18 +130,18 @@ impl Report {
         self.findings_by_kind = ledger.findings_by_kind().clone();
     }
 
-    /// One line for the last kill.
+    /// One line with the sums so far.
     pub(crate) fn progress(&self, desk: &Desk) -> String {
         let totals = desk.ledger().totals();
         format!(
-            "kill {} (+{} in recovery): {} acknowledged, {} sent, {} deleted, {} findings, {} bytes unsynced",
+            "kill {} (+{} in recovery): {} acknowledged, {} sent, {} deleted, {} findings, {} unsynced bytes lost",
             self.kills,
             self.recovery_kills,
             self.acknowledged,
             totals.sent,
             totals.deleted,
             totals.findings,
-            self.forgotten_last.bytes,
+            self.forgotten.bytes,
         )
     }
 
