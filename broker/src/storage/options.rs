@@ -91,8 +91,10 @@ pub(super) const KEEPER_INTERVAL: Duration = Duration::from_millis(250);
 /// Free space is also looked at after this many written bytes.
 pub(super) const ROOM_CHECK_BYTES: u64 = 16 * MIB;
 
-/// Threads of fjall that flush and compact. With two, the first only flushes, so a long compaction never holds up writes.
-pub(super) const FJALL_WORKERS: usize = 2;
+/// Threads of fjall that flush and compact. With more than one, the first hands compactions back to the queue for as long
+/// as the others are busy, and so spins: a quarter of the broker's CPU under a load of sends. With one, a flush may wait for
+/// a compaction; memtables up to the bound of sealed ones bridge that.
+pub(super) const FJALL_WORKERS: usize = 1;
 /// Table files that fjall keeps open.
 pub(super) const OPEN_FILES_MAX: usize = 512;
 
