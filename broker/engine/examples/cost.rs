@@ -2,7 +2,7 @@
 //! queues:
 //!
 //! ```text
-//! cargo run --release -p cmq-engine --example cost
+//! cargo run --release -p cmq-engine --example cost [LINE]
 //! ```
 //!
 //! A cost that hangs on the depth or on the number of queues by more than the caches of the processor would show here.
@@ -213,5 +213,7 @@ fn main() {
         Case { name: "fifo, 1,000 groups", depth: 1_000_000, groups: 1_000, kind: fifo, ..plain },
         Case { name: "fifo, 100,000 groups", depth: 1_000_000, groups: 100_000, kind: fifo, ..plain },
     ];
-    cases.iter().for_each(measure);
+    let line: Option<usize> = std::env::args().nth(1).and_then(|line| line.parse().ok());
+    let cases = cases.iter().zip(1..).filter(|(_, at)| line.is_none_or(|line| line == *at));
+    cases.for_each(|(case, _)| measure(case));
 }

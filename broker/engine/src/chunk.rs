@@ -1,6 +1,6 @@
 //! Chunks: dense runs of slots, which map the sequence of a lane to bodies. A closed chunk never changes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::codec::{DecodeError, Reader, Writer};
@@ -87,21 +87,24 @@ pub(crate) fn decode_slots(from: &mut Reader<'_>) -> Result<(u64, Vec<Slot>), De
     Ok((first, slots))
 }
 
-/// The chunk pages that one operation may touch, as its prefetch named them.
+/// The chunk pages that one operation may touch, as its prefetch named them: so few that a list is the quickest table.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
-    chunks: HashMap<ChunkKey, Arc<Chunk>>,
+    chunks: Vec<(ChunkKey, Arc<Chunk>)>,
 }
 
 impl Pages {
     /// Adds a page.
     pub fn insert(&mut self, key: ChunkKey, chunk: Arc<Chunk>) {
-        self.chunks.insert(key, chunk);
+        match self.chunks.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = chunk,
+            None => self.chunks.push((key, chunk)),
+        }
     }
 
     /// A page that was named by the prefetch.
     pub fn get(&self, key: &ChunkKey) -> Option<&Arc<Chunk>> {
-        self.chunks.get(key)
+        self.chunks.iter().find(|(known, _)| known == key).map(|(_, chunk)| chunk)
     }
 
     /// Forgets all pages, for the next operation.

@@ -79,7 +79,7 @@ pub(crate) struct Passed {
 /// Place of a lane among the lanes that have something to hand out: few in flight first, then in turn.
 pub(crate) type ReadyKey = (u32, u64, LaneId);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
     /// Name of the message group; None for the lane of messages without one.
     pub(crate) group: Option<Box<str>>,
@@ -105,20 +105,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn new(group: Option<Box<str>>) -> Self {
-        Self {
-            group,
-            fresh: 0,
-            tail: 0,
-            open: VecDeque::new(),
-            records: BTreeMap::new(),
-            returned: BTreeSet::new(),
-            in_flight: 0,
-            fresh_sent_ms: 0,
-            age_timer_ms: None,
-            listed_oldest_ms: None,
-            ticket: 0,
-            ready: None,
-        }
+        Self { group, ..Self::default() }
     }
 
     /// Whether every message that ever came is finished.

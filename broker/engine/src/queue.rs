@@ -47,7 +47,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Queue {
     pub(crate) epoch: QueueEpoch,
     pub(crate) attributes: QueueAttributes,
-    lanes: BTreeMap<LaneId, Lane>,
+    /// Boxed, for most queues have one and a tree node has room for eleven.
+    lanes: BTreeMap<LaneId, Box<Lane>>,
     groups: HashMap<Box<str>, LaneId>,
     next_lane: u64,
     next_ticket: u64,
@@ -74,7 +75,7 @@ impl Queue {
         Self {
             epoch,
             attributes,
-            lanes: BTreeMap::from([(DEFAULT_LANE, Lane::new(None))]),
+            lanes: BTreeMap::from([(DEFAULT_LANE, Box::default())]),
             groups: HashMap::new(),
             next_lane: DELAYED_LANE.0 + 1,
             next_ticket: 0,
@@ -152,7 +153,7 @@ impl Queue {
 
     /// The chunk pages at the head of a lane.
     pub(crate) fn lane_pages(&self, id: LaneId) -> impl Iterator<Item = ChunkKey> {
-        let numbers = self.lanes.get(&id).map_or(0..0, Lane::chunk_numbers);
+        let numbers = self.lanes.get(&id).map_or(0..0, |lane| lane.chunk_numbers());
         numbers.take(2).map(move |number| ChunkKey { queue: self.epoch, lane: id, number })
     }
 }

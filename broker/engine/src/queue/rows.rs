@@ -39,7 +39,7 @@ impl Queue {
             Some(group) => self.groups.insert(group.clone(), id).is_none(),
             None => true,
         };
-        if !is_new || id.0 >= self.next_lane || self.lanes.insert(id, lane).is_some() {
+        if !is_new || id.0 >= self.next_lane || self.lanes.insert(id, Box::new(lane)).is_some() {
             return Err(DecodeError { what: "a lane row that fits its queue" });
         }
         Ok(())
@@ -57,7 +57,7 @@ impl Queue {
     /// The row of a lane, its records or a deduplication id; None when it is gone.
     pub(crate) fn row(&self, key: &RowKey) -> Option<Vec<u8>> {
         match key {
-            RowKey::Lane(_, id) => self.lanes.get(id).map(Lane::encode),
+            RowKey::Lane(_, id) => self.lanes.get(id).map(|lane| lane.encode()),
             RowKey::Records(_, id, number) => self.lanes.get(id)?.encode_records(*number),
             RowKey::Deduplication(_, hash) => self.deduplication.row(*hash),
             RowKey::Machine | RowKey::Queue(_) | RowKey::Chunk(_) => None,

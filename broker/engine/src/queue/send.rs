@@ -95,7 +95,7 @@ impl Queue {
         let is_delayed = delay_ms > 0;
         let id = if is_delayed && !self.is_fifo() { DELAYED_LANE } else { self.lane_of(group, context) };
         let due_ms = context.stamp_ms.saturating_add(delay_ms);
-        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(None));
+        let lane = self.lanes.entry(id).or_default();
         let (sequence, closed) = lane.push(slot, is_delayed.then_some(due_ms));
         if let Some((number, row)) = closed {
             context.effects.closed_chunks.push((ChunkKey { queue: self.epoch, lane: id, number }, row));
@@ -118,7 +118,7 @@ impl Queue {
         let id = LaneId(self.next_lane);
         self.next_lane += 1;
         self.groups.insert(group.into(), id);
-        self.lanes.insert(id, Lane::new(Some(group.into())));
+        self.lanes.insert(id, Box::new(Lane::new(Some(group.into()))));
         context.dirty.mark(RowKey::Queue(self.epoch));
         id
     }

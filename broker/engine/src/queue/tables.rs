@@ -14,7 +14,9 @@ impl Queue {
         let is_fifo = self.is_fifo();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let is_ready = lane.head(is_fifo, 0) != Head::None;
-        if is_ready && (was_served || lane.ready.is_none()) {
+        // Where no other lane waits, a lane that was served needs no new place.
+        let goes_last = was_served && self.ready.len() > 1;
+        if is_ready && (goes_last || lane.ready.is_none()) {
             lane.ticket = self.next_ticket;
             self.next_ticket += 1;
             context.dirty.mark(RowKey::Queue(self.epoch));
