@@ -1,6 +1,5 @@
 //! Chunks: dense runs of slots, which map the sequence of a lane to bodies. A closed chunk never changes.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::codec::{DecodeError, Reader, Writer};
@@ -44,10 +43,10 @@ impl Chunk {
         size_of::<Self>() + size_of_val::<[Slot]>(&self.slots)
     }
 
-    /// The row of these slots, the first of which has the sequence `first`.
-    pub(crate) fn encode(first: u64, slots: &VecDeque<Slot>) -> Vec<u8> {
+    /// The row of the slots that `encode` appends.
+    pub(crate) fn encode(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
         let mut out = Writer::with_format(FORMAT);
-        encode_slots(first, slots, &mut out);
+        encode(&mut out);
         out.bytes
     }
 
@@ -63,15 +62,7 @@ impl Chunk {
     }
 }
 
-pub(crate) fn encode_slots(first: u64, slots: &VecDeque<Slot>, out: &mut Writer) {
-    out.int(first).int(slots.len() as u64);
-    let mut base = Slot::ZERO;
-    for slot in slots {
-        slot.encode(&base, out);
-        base = *slot;
-    }
-}
-
+/// Takes the first sequence, and slots that are each encoded against the one before.
 pub(crate) fn decode_slots(from: &mut Reader<'_>) -> Result<(u64, Vec<Slot>), DecodeError> {
     let first = from.int()?;
     let count = from.int()?;

@@ -9,7 +9,7 @@ pub struct DecodeError {
 }
 
 /// Appends values to a buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Writer {
     /// What was written so far.
     pub bytes: Vec<u8>,

@@ -6,10 +6,13 @@
 //! lanes, for messages that were delayed; a standard queue keeps its delayed messages in a lane of their own, where none
 //! is fresh.
 
+mod open;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+use open::OpenChunk;
 
 use crate::chunk::{Chunk, ChunkKey, NamedPages};
 use crate::faults::{self, Fault};
@@ -88,7 +91,7 @@ pub(crate) struct Lane {
     /// Sequence of the next message to come.
     pub(crate) tail: u64,
     /// The slots of the open chunk from `fresh` on; the last one has the sequence `tail - 1`.
-    open: VecDeque<Slot>,
+    open: OpenChunk,
     pub(crate) records: BTreeMap<u64, Record>,
     returned: BTreeSet<u64>,
     pub(crate) in_flight: u32,
@@ -143,12 +146,13 @@ impl Lane {
             // It has a record, so it is not fresh, and needs no place in a chunk.
             self.fresh = self.tail;
         } else {
-            self.open.push_back(slot);
+            self.open.push(slot);
         }
         let mut closed = None;
-        if self.tail.is_multiple_of(CHUNK_MESSAGES) && !self.open.is_empty() {
-            closed = Some((sequence / CHUNK_MESSAGES, Chunk::encode(self.open_first(), &self.open)));
-            self.open = VecDeque::new();
+        if self.tail.is_multiple_of(CHUNK_MESSAGES) && self.open.len() > 0 {
+            let first = self.open_first();
+            let row = Chunk::encode(|out| std::mem::take(&mut self.open).encode(first, out));
+            closed = Some((sequence / CHUNK_MESSAGES, row));
         }
         (sequence, closed)
     }
@@ -172,7 +176,7 @@ impl Lane {
     /// The first untouched message; None when there is none, or its page was not named by the prefetch.
     pub(crate) fn fresh_slot(&self, queue: QueueEpoch, lane: LaneId, pages: &NamedPages<'_>) -> Option<Slot> {
         match self.fresh_chunk() {
-            None => self.open.get((self.fresh - self.open_first()) as usize).copied(),
+            None => self.open.front(),
             Some(number) => pages.get(&ChunkKey { queue, lane, number })?.slot(self.fresh).copied(),
         }
     }
@@ -234,9 +238,8 @@ impl Lane {
     }
 
     fn step_fresh(&mut self) {
-        if self.fresh == self.open_first() && self.open.pop_front().is_some() && self.open.is_empty() {
-            // A drained queue keeps no buffer.
-            self.open = VecDeque::new();
+        if self.fresh == self.open_first() {
+            self.open.pop_front();
         }
         self.fresh += 1;
     }
@@ -296,9 +299,9 @@ impl Lane {
     /// Gives up the untouched messages of the open chunk, for the clean-up of a removed queue.
     pub(crate) fn abandon_open(&mut self) -> Vec<Slot> {
         let first = self.open_first();
-        let open = std::mem::take(&mut self.open);
+        let mut open = std::mem::take(&mut self.open);
         self.fresh = self.tail;
-        self.abandon((first..).zip(open).collect())
+        self.abandon((first..).zip(std::iter::from_fn(|| open.pop_front())).collect())
     }
 
     /// Those of the slots whose messages have no record: records are freed by themselves, unless they are of finished

@@ -1,7 +1,7 @@
 //! The rows of a lane: one for the lane itself with its open chunk, and one for the records of each chunk's messages.
 
+use super::open::OpenChunk;
 use super::{Lane, Record, State};
-use crate::chunk::{decode_slots, encode_slots};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::{CHUNK_MESSAGES, SEQUENCE_MAX};
 use crate::message::Slot;
@@ -17,7 +17,7 @@ impl Lane {
             .int(self.tail)
             .int(self.fresh_sent_ms)
             .int(self.ticket);
-        encode_slots(self.open_first(), &self.open, &mut out);
+        self.open.encode(self.open_first(), &mut out);
         out.bytes
     }
 
@@ -29,14 +29,14 @@ impl Lane {
         lane.tail = from.int()?;
         lane.fresh_sent_ms = from.int()?;
         lane.ticket = from.int()?;
-        let (first, slots) = decode_slots(&mut from)?;
-        let is_dense = first.checked_add(slots.len() as u64) == Some(lane.tail);
+        let (first, open) = OpenChunk::decode(&mut from)?;
+        let is_dense = first.checked_add(open.len() as u64) == Some(lane.tail);
         // The open chunk is trimmed up to `fresh`; what is fresh below it lies in whole chunks.
         let fits = lane.fresh == first || lane.fresh < first && first.is_multiple_of(CHUNK_MESSAGES);
         if lane.tail > SEQUENCE_MAX || !is_dense || !fits {
             return Err(from.error());
         }
-        lane.open = slots.into();
+        lane.open = open;
         from.end()?;
         Ok(lane)
     }
