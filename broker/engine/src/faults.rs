@@ -32,6 +32,25 @@ pub enum Fault {
     ShortSnapshot,
 }
 
+impl Fault {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::AnswerBeforeSync,
+        Self::ApplyTwice,
+        Self::StaleLease,
+        Self::VoteAfterLostDisk,
+        Self::KeptRowsAfterTruncation,
+        Self::ReadUncommittedBody,
+        Self::DeadLetterLate,
+        Self::GroupUnlocked,
+        Self::ShortDeduplication,
+        Self::CheckpointWithoutRecords,
+        Self::BodyDeletedEarly,
+        Self::VoteBeforeSync,
+        Self::ShortSnapshot,
+    ];
+}
+
 #[cfg(feature = "test-faults")]
 thread_local! {
     static ACTIVE: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };

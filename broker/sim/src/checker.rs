@@ -1,14 +1,37 @@
 //! Goes through the history of a run and says what the broker must not have done.
+//!
+//! What nobody knows is held in the broker's favour: an operation without an answer may have happened or not. What a
+//! broker answered is held against it, whether or not the client heard it. Stamps are taken at their word where they are
+//! compared with each other, and must keep to the clock as far as the clocks agree.
+
+mod bodies;
+mod dead_letters;
+mod deduplication;
+mod deletes;
+mod index;
+mod leases;
+mod loss;
+mod order;
+mod times;
 
 use crate::finding::Verdict;
 use crate::history::History;
 use crate::plan::Plan;
 use crate::tally::Tally;
+use index::Index;
 
 /// Checks all rules.
 ///
 /// # Errors
 /// The first rule that was broken.
-pub fn check(_history: &History, _plan: &Plan, _tally: &mut Tally) -> Verdict {
-    Ok(())
+pub fn check(history: &History, plan: &Plan, tally: &mut Tally) -> Verdict {
+    let index = Index::new(history, plan.skew_ms);
+    bodies::check(&index)?;
+    leases::check(&index)?;
+    deletes::check(&index)?;
+    order::check(&index)?;
+    deduplication::check(&index, tally)?;
+    dead_letters::check(&index)?;
+    times::check(&index)?;
+    loss::check(&index)
 }

@@ -85,7 +85,8 @@ impl Clients {
             let queue = live[self.drain_cursor % live.len()];
             Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(120_000) }
         });
-        (self.whom(&action, leaders), action)
+        let node = self.known(&action, leaders).unwrap_or(1);
+        (node, action)
     }
 
     /// Whether all handles that were received are used.
@@ -105,7 +106,15 @@ impl Clients {
     }
 
     fn whom(&mut self, action: &Action, leaders: &Leaders) -> NodeId {
-        let known = match action {
+        match self.known(action, leaders) {
+            Some(node) if self.rng.u8(..20) > 0 => node,
+            _ => self.rng.u64(1..=self.nodes),
+        }
+    }
+
+    /// The node that does it, if there is one now.
+    fn known(&mut self, action: &Action, leaders: &Leaders) -> Option<NodeId> {
+        match action {
             Action::Create(_) | Action::Remove(_) => leaders.of(GroupId::CATALOGUE),
             Action::Send { home: Some(home), .. } => {
                 leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16))
@@ -114,18 +123,10 @@ impl Clients {
             Action::Send { .. } | Action::Receive { .. } | Action::Count(_) => {
                 leaders.of_any_shard(&mut self.rng)
             }
-        };
-        match known {
-            Some(node) if self.rng.u8(..20) > 0 => node,
-            _ => self.rng.u64(1..=self.nodes),
         }
     }
 
-    fn live_queue(
-        &mut self,
-        history: &History,
-        suits: impl Fn(&KnownQueue) -> bool,
-    ) -> Option<QueueNumber> {
+    fn live_queue(&mut self, history: &History, suits: impl Fn(&KnownQueue) -> bool) -> Option<QueueNumber> {
         let live = live_queues(history, suits);
         if live.is_empty() { None } else { Some(*pick(&mut self.rng, &live)) }
     }

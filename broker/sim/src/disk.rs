@@ -116,8 +116,10 @@ impl Inner {
 
     fn check_read(&mut self, tree: Tree, from: &[u8], to: &[u8]) {
         let Some(in_flight) = &self.in_flight else { return };
-        let touched = in_flight.batch.writes.iter().map(row_of);
-        let mut touched = touched.filter(|(of, key)| *of == tree && from <= &key[..] && &key[..] <= to);
+        // A row that is being deleted is one that nobody needs: seen or not, it changes nothing.
+        let puts = in_flight.batch.writes.iter().filter(|write| matches!(write, Write::Put(..)));
+        let mut touched =
+            puts.map(row_of).filter(|(of, key)| *of == tree && from <= &key[..] && &key[..] <= to);
         if let Some((_, key)) = touched.next()
             && self.misread.is_none()
         {

@@ -4,6 +4,7 @@
 //! random, things go wrong at random, and all of it comes from one seed: [`run`] with the same seed is always the same
 //! run. In the end the [`checker`] goes through everything that clients were told.
 
+pub mod campaign;
 pub mod checker;
 mod clients;
 pub mod disk;

@@ -65,7 +65,8 @@ impl BodyCache {
     }
 
     /// The message at an address, from memory or disk. `reads_ahead` says that the messages behind it will be wanted too,
-    /// as they are when a backlog is handed out, and are not when a message comes back.
+    /// as they are when a backlog is handed out, and are not when a message comes back. Only what is applied is read
+    /// ahead: the entries behind it may yet be overwritten, and the cache would hold what they had.
     ///
     /// # Errors
     /// When the row is damaged or missing.
@@ -74,6 +75,7 @@ impl BodyCache {
         space: Space,
         body: BodyRef,
         reads_ahead: bool,
+        applied: u64,
         store: &dyn Store,
     ) -> Result<Bytes, StoreError> {
         let place = || format!("body {} of entry {} of group {}", body.position, body.index, space.group.0);
@@ -85,7 +87,7 @@ impl BodyCache {
             let row = store.get(Tree::Log, &space.body(body))?.ok_or_else(missing)?;
             return entry::message_of(&row, &place);
         }
-        let end = space.header(body.index + READ_AHEAD_ENTRIES);
+        let end = space.header(applied.min(body.index + READ_AHEAD_ENTRIES) + 1);
         let rows = store.scan(Tree::Log, &space.body(body), &end, READ_AHEAD)?;
         let mut found = None;
         for (key, row) in rows {

@@ -376,8 +376,7 @@ impl<T> Group<T> {
             for entry in committed {
                 self.apply(&entry, hub)?;
             }
-            let applied = self.applied().0;
-            self.raw.advance_apply_to(applied);
+            self.advance_apply();
         }
         self.notice_leadership(hub);
         Ok(())
@@ -434,8 +433,18 @@ impl<T> Group<T> {
 
     fn persisted_ready(&mut self, number: u64, hub: &mut Hub<T>) {
         self.raw.on_persist_ready(number);
+        self.advance_apply();
         while let Some((_, messages)) = self.held.pop_front_if(|(held, _)| *held <= number) {
             self.send_all(messages, hub);
+        }
+    }
+
+    /// Tells Raft what is applied. A snapshot counts as applied when it is durable: until then Raft holds that nothing
+    /// behind the old state is.
+    fn advance_apply(&mut self) {
+        let (applied, log) = (self.applied().0, &self.raw.raft.raft_log);
+        if applied > log.applied && applied <= log.persisted {
+            self.raw.advance_apply_to(applied);
         }
     }
 
@@ -654,11 +663,11 @@ impl<T> Group<T> {
             }
             Outcome::Done | Outcome::Sent(_) | Outcome::Deleted(_) => Vec::new(),
         };
-        let space = self.space();
+        let (space, applied) = (self.space(), self.applied().0);
         let mut received = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let is_first = delivery.receive_count == 1;
-            let body = hub.bodies.message(space, delivery.body, is_first, &*hub.store)?;
+            let body = hub.bodies.message(space, delivery.body, is_first, applied, &*hub.store)?;
             received.push(Received { shard: self.id, delivery, body });
             if faults::is_active(Fault::BodyDeletedEarly) {
                 hub.writes.push(Write::Delete(Tree::Log, space.body(delivery.body)));

@@ -56,15 +56,12 @@ pub(crate) fn population(rng: &mut Rng) -> Vec<KnownQueue> {
     ];
     if rng.bool() {
         let retention_seconds = rng.u32(3..=15);
-        queues.push(queue(
-            "short",
-            QueueAttributes { retention_seconds, ..of_kind(QueueKind::Standard, rng) },
-        ));
+        queues
+            .push(queue("short", QueueAttributes { retention_seconds, ..of_kind(QueueKind::Standard, rng) }));
     }
     if rng.bool() {
         let delay_seconds = rng.u32(1..=3);
-        queues
-            .push(queue("delayed", QueueAttributes { delay_seconds, ..of_kind(QueueKind::Standard, rng) }));
+        queues.push(queue("delayed", QueueAttributes { delay_seconds, ..of_kind(QueueKind::Standard, rng) }));
     }
     if rng.bool() {
         queues.push(source("ageing", QueueKind::Standard, 0, by_age, rng));

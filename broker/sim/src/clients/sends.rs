@@ -69,7 +69,12 @@ impl Clients {
     }
 
     /// A new id, or one that was used before.
-    fn deduplication_id(&mut self, queue: QueueNumber, is_by_group: bool, group: &mut Option<Box<str>>) -> u128 {
+    fn deduplication_id(
+        &mut self,
+        queue: QueueNumber,
+        is_by_group: bool,
+        group: &mut Option<Box<str>>,
+    ) -> u128 {
         let ids = self.deduplication_ids.entry(queue).or_default();
         if self.rng.u8(..5) < 2 {
             let suitable: Vec<u128> =

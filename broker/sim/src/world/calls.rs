@@ -93,7 +93,9 @@ impl World {
         let operation = &mut self.history.operations[id as usize];
         operation.answered_us = self.now_us;
         match (&operation.action, &reply) {
-            (_, Reply::NotLeader | Reply::Stopping | Reply::Busy(_)) => return self.tally.sight(Sight::Doubt),
+            (_, Reply::NotLeader | Reply::Stopping | Reply::Busy(_)) => {
+                return self.tally.sight(Sight::Doubt);
+            }
             (Action::Create(queue), Reply::Catalogue(outcome)) => {
                 let queue = &mut self.history.queues[*queue];
                 match outcome {
@@ -126,7 +128,7 @@ impl World {
             self.history.queues[queue].removal_asked_us.get_or_insert(self.now_us);
         }
         let rest_us = match self.phase {
-            Phase::Drain => 100,
+            Phase::Drain => 2_000,
             _ => self.rng.u64(..=self.plan.rest_us),
         };
         self.at(rest_us, Event::Client(client));
@@ -234,9 +236,8 @@ fn request(history: &History, shards: u16, id: OperationId) -> Request {
                 group: message.group.clone(),
                 deduplication: message.deduplication.filter(|_| is_fifo),
             };
-            let body_of = |(place, message): (u32, &SentMessage)| {
-                body(Origin { operation: id, place }, message.bytes)
-            };
+            let body_of =
+                |(place, message): (u32, &SentMessage)| body(Origin { operation: id, place }, message.bytes);
             Request::Send {
                 queue: number(*queue),
                 messages: messages.iter().map(new).collect(),

@@ -90,7 +90,8 @@ impl World {
                 return Ok(());
             }
             if self.now_us > limit_us {
-                let state: Vec<String> = self.nodes.iter().map(|node| format!("{:?}", node.describe())).collect();
+                let state: Vec<String> =
+                    self.nodes.iter().map(|node| format!("{:?}", node.describe())).collect();
                 let detail = format!("a healed broker does not come level: {}", state.join("; "));
                 return Err(Finding::new("no progress", detail));
             }
@@ -137,13 +138,18 @@ impl World {
         let limit_us = self.now_us + 600_000_000;
         while self.stored_now() > 0 || !self.clients.has_no_handles() {
             if self.now_us > limit_us {
-                return Err(Finding::new("not empty after a drain", format!("{} are left", self.stored_now())));
+                return Err(Finding::new(
+                    "not empty after a drain",
+                    format!("{} are left", self.stored_now()),
+                ));
             }
             self.run_for(50_000)?;
         }
         let mut drained = BTreeSet::new();
         for operation in &self.history.operations[first..] {
-            if let (Action::Receive { .. }, Some(Reply::Received(received))) = (&operation.action, &operation.reply) {
+            if let (Action::Receive { .. }, Some(Reply::Received(received))) =
+                (&operation.action, &operation.reply)
+            {
                 drained.extend(received.iter().map(|one| (one.shard, one.delivery.body)));
             }
         }
@@ -168,12 +174,17 @@ impl World {
         for group in (0..=self.plan.shards).map(GroupId) {
             let mut first = None;
             for id in self.running() {
-                let Some(state) = self.node(id).process().and_then(|process| process.driver.state(group)) else {
+                let Some(state) = self.node(id).process().and_then(|process| process.driver.state(group))
+                else {
                     continue;
                 };
                 let (by, expected) = first.get_or_insert_with(|| (id, state.clone()));
                 if *expected != state {
-                    let detail = format!("group {} on nodes {by} and {id}: {}", group.0, difference(&expected.2, &state.2));
+                    let detail = format!(
+                        "group {} on nodes {by} and {id}: {}",
+                        group.0,
+                        difference(&expected.2, &state.2)
+                    );
                     return Err(Finding::new("replicas differ", detail));
                 }
             }
@@ -205,7 +216,8 @@ impl World {
             let is_body = |key: &[u8]| Space::log_position(key).is_none_or(|(_, position)| position > 0);
             let bodies: Vec<_> = log.iter().filter(|(key, _)| is_body(key)).collect();
             if let Some((key, _)) = bodies.first() {
-                let detail = format!("node {id} keeps {} bodies of finished messages, first {key:?}", bodies.len());
+                let detail =
+                    format!("node {id} keeps {} bodies of finished messages, first {key:?}", bodies.len());
                 return Err(Finding::new("space that does not come back", detail));
             }
             self.check_log(id, &log)?;

@@ -196,7 +196,8 @@ impl World {
             Relief::Writes(node) => {
                 let node = self.node(node);
                 node.is_full = false;
-                if let Some(process) = node.process().filter(|process| process.doom == Some(Doom::OutOfSpace)) {
+                if let Some(process) = node.process().filter(|process| process.doom == Some(Doom::OutOfSpace))
+                {
                     process.doom = None;
                 }
             }

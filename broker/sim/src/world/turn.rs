@@ -107,7 +107,9 @@ impl World {
     /// One turn of a process.
     pub(super) fn turn(&mut self, id: NodeId, number: u64) {
         let now_us = self.now_us;
-        let Some(process) = self.node(id).process().filter(|process| process.number == number) else { return };
+        let Some(process) = self.node(id).process().filter(|process| process.number == number) else {
+            return;
+        };
         if process.turn_us.is_none_or(|turn_us| turn_us > now_us) {
             return;
         }
@@ -130,7 +132,8 @@ impl World {
         process.idle_turns = if is_idle { process.idle_turns + 1 } else { 0 };
         let is_spinning = process.idle_turns > IDLE_TURNS_MAX;
         if let Some(row) = self.node(id).disk.misread() {
-            return self.find("a row is read while a batch in flight touches it", format!("node {id}: {row}"));
+            return self
+                .find("a row is read while a batch in flight touches it", format!("node {id}: {row}"));
         }
         if let Some(fatal) = &output.fatal {
             return self.process_is_fatal(id, fatal);
@@ -281,8 +284,7 @@ impl World {
         match self.led.insert((group, term), from) {
             None => self.tally.sight(Sight::Election),
             Some(before) if before != from => {
-                let detail =
-                    format!("nodes {before} and {from} both lead group {} in term {term}", group.0);
+                let detail = format!("nodes {before} and {from} both lead group {} in term {term}", group.0);
                 self.find("two leaders in one term", detail);
             }
             Some(_) => {}
@@ -292,7 +294,8 @@ impl World {
     fn reply(&mut self, id: NodeId, operation: OperationId, reply: Reply) {
         let Some(process) = self.node(id).process() else { return };
         if !process.pending.remove(&operation) {
-            return self.find("an answer nobody waits for", format!("node {id}, operation {operation}: {reply:?}"));
+            return self
+                .find("an answer nobody waits for", format!("node {id}, operation {operation}: {reply:?}"));
         }
         self.answered(id, operation, reply);
     }
