@@ -102,6 +102,9 @@ impl Service {
         dead_letter_queue: Option<&str>,
         owner: Option<&str>,
     ) -> Result<QueueId, ServiceError> {
+        if attributes.rewind_seconds > 0 {
+            return Err(ServiceError::NotServed("rewinding (a rewind time above 0)"));
+        }
         let command = CatalogueCommand::Put {
             name: name.into(),
             mode,

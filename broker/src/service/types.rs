@@ -121,6 +121,9 @@ pub enum ServiceError {
     /// The dead-letter queue serves as many sources as it may.
     #[error("dead-letter queue {0} serves as many sources as it may")]
     DeadLetterTooManySources(String),
+    /// The broker does not do this yet.
+    #[error("{0} is not served yet")]
+    NotServed(&'static str),
     /// A FIFO queue needs a FIFO dead-letter queue, a standard queue a standard one.
     #[error("dead-letter queue {0} is FIFO and the queue is not, or the other way round")]
     DeadLetterKind(String),

@@ -172,7 +172,7 @@ impl From<ServiceError> for Error {
             R::DeadLetterQueueMissing(_) => Self::fixed(4000, 10730, "dead-letter queue missing"),
             R::DeadLetterNesting(_) => Self::fixed(4000, 10740, "dead-letter nesting"),
             R::DeadLetterTooManySources(_) => Self::fixed(4000, 10780, "dead-letter queue bound too often"),
-            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) => {
+            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) | R::NotServed(_) => {
                 Self::made(4000, 10110, format!("request parameters error: {refusal}"))
             }
             R::MessageTooLarge { .. } => Self::fixed(4400, 10230, "exceed maximum message size"),
