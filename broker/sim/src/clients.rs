@@ -83,7 +83,7 @@ impl Clients {
             let live = live_queues(history, |_| true);
             self.drain_cursor += 1;
             let queue = live[self.drain_cursor % live.len()];
-            Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(120_000) }
+            Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(20_000) }
         });
         let node = self.known(&action, leaders).unwrap_or(1);
         (node, action)
@@ -102,6 +102,12 @@ impl Clients {
     /// Creation of a queue, for the start.
     pub(crate) fn found(&mut self, queue: QueueNumber, leaders: &Leaders) -> (NodeId, Action) {
         let action = Action::Create(queue);
+        (self.whom(&action, leaders), action)
+    }
+
+    /// Removal of a queue, for the end.
+    pub(crate) fn remove(&mut self, queue: QueueNumber, leaders: &Leaders) -> (NodeId, Action) {
+        let action = Action::Remove(queue);
         (self.whom(&action, leaders), action)
     }
 

@@ -78,7 +78,7 @@ impl Plan {
             seed,
             shards,
             operations: rng.u64(1_000..1_200),
-            faults: rng.u64(3..=12),
+            faults: rng.u64(3..=20),
             clients: rng.usize(6..=20),
             rest_us: rng.u64(50_000..400_000),
             skew_ms: *pick(&mut rng, &[0, 0, 20, 400]),

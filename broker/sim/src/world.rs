@@ -64,6 +64,8 @@ enum Phase {
     Founding,
     /// Clients work, and faults happen.
     Storm,
+    /// Removals of queues whose outcome is in doubt are asked for again.
+    Clearing,
     /// Nothing new is asked.
     Calm,
     /// All queues are emptied.

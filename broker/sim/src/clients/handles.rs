@@ -39,8 +39,8 @@ impl Handles {
             return;
         }
         match rng.u8(..10) {
-            0..6 => remember(&mut self.fresh, FRESH_MAX, one, rng),
-            6..9 => remember(&mut self.old, OLD_MAX, one, rng),
+            0..8 => remember(&mut self.fresh, FRESH_MAX, one, rng),
+            8 => remember(&mut self.old, OLD_MAX, one, rng),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use cmq_engine::command::NewMessage;
 use cmq_engine::outcome::Deleted;
 
 use super::{Event, Phase, World};
-use crate::history::{Action, HandleSource, History, Operation, OperationId, Origin, SentMessage, body};
+use crate::history::{Action, HandleSource, History, KnownQueue, Operation, OperationId, Origin, SentMessage, body};
 use crate::tally::{Deed, Sight};
 
 /// Time that a client waits for an answer beside the wait it asked for, microseconds.
@@ -31,11 +31,23 @@ impl World {
                     None => return self.at(100_000, Event::Client(client)),
                 }
             }
+            Phase::Clearing => match self.half_removed().filter(|_| client == 0) {
+                Some(queue) => self.clients.remove(queue, &leaders),
+                None => return self.at(100_000, Event::Client(client)),
+            },
             Phase::Storm => self.clients.next(&mut self.history, &leaders),
             Phase::Drain => self.clients.drain(&self.history, &leaders),
             Phase::Calm => return self.at(500_000, Event::Client(client)),
         };
         self.ask(client, node, action);
+    }
+
+    /// A queue whose removal was asked for, and not answered.
+    pub(super) fn half_removed(&self) -> Option<usize> {
+        let is_half_removed = |queue: &KnownQueue| {
+            queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed
+        };
+        self.history.queues.iter().position(is_half_removed)
     }
 
     fn ask(&mut self, client: usize, node: NodeId, action: Action) {

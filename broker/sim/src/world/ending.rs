@@ -7,6 +7,7 @@ use cmq_broker::replication::{GroupId, NodeId, Reply};
 use cmq_broker::storage::Tree;
 use cmq_engine::row::RowKey;
 
+use super::node::Node;
 use super::{Event, Phase, World};
 use crate::finding::{Finding, Verdict};
 use crate::history::Action;
@@ -21,8 +22,10 @@ const CHECKPOINT_US: u64 = 3_000_000;
 
 impl World {
     pub(super) fn end(&mut self) -> Verdict {
-        self.phase = Phase::Calm;
+        self.phase = Phase::Clearing;
         self.calm();
+        self.run_until("queues are removed", |world| world.half_removed().is_none())?;
+        self.phase = Phase::Calm;
         self.run_for(REST_US)?;
         self.come_level()?;
         self.check_all_answered()?;
@@ -35,6 +38,7 @@ impl World {
         self.phase = Phase::Calm;
         self.run_for(CHECKPOINT_US)?;
         self.come_level()?;
+        self.come_to_rest()?;
         self.check_replicas()?;
         self.check_disks()
     }
@@ -58,6 +62,11 @@ impl World {
 
     fn running(&self) -> Vec<NodeId> {
         self.nodes.iter().filter(|node| node.is_running()).map(|node| node.id).collect()
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        let running = self.running();
+        running.iter().all(|id| self.node(*id).process().is_some_and(|process| process.driver.is_quiet()))
     }
 
     fn is_level(&mut self) -> bool {
@@ -91,12 +100,25 @@ impl World {
             }
             if self.now_us > limit_us {
                 let state: Vec<String> =
-                    self.nodes.iter().map(|node| format!("{:?}", node.describe())).collect();
+                    self.nodes.iter().map(Node::describe).collect();
                 let detail = format!("a healed broker does not come level: {}", state.join("; "));
                 return Err(Finding::new("no progress", detail));
             }
             self.run_for(100_000)?;
         }
+    }
+
+    /// Waits until the last checkpoint is on disk: what is due by itself may just have been done.
+    fn come_to_rest(&mut self) -> Verdict {
+        for _ in 0..1_000 {
+            if self.is_quiet() {
+                return Ok(());
+            }
+            self.run_for(100_000)?;
+        }
+        let state: Vec<String> = self.nodes.iter().map(Node::describe).collect();
+        let detail = format!("a broker that nobody uses does not come to rest: {}", state.join("; "));
+        Err(Finding::new("no progress", detail))
     }
 
     fn check_all_answered(&mut self) -> Verdict {
@@ -116,13 +138,14 @@ impl World {
         let live = self.history.queues.iter().filter(|queue| queue.removal_asked_us.is_none());
         let ids: Vec<_> = live.filter_map(|queue| queue.id).collect();
         for node in self.running() {
-            let Some(process) = self.node(node).process() else { continue };
             for id in &ids {
+                let Some(process) = self.node(node).process() else { continue };
                 let Some(counts) = process.driver.counts(*id) else { continue };
                 if counts.in_flight + counts.delayed > 0 {
                     let detail = format!("at rest {counts:?} of queue {} on node {node}", id.0);
                     return Err(Finding::new("counts are wrong", detail));
                 }
+                self.trace.note(self.now_us, || format!("node {node} has {counts:?} of queue {}", id.0));
                 stored += counts.active;
             }
         }
@@ -136,11 +159,11 @@ impl World {
         self.clients.forget_handles();
         let first = self.history.operations.len();
         let limit_us = self.now_us + 600_000_000;
-        while self.stored_now() > 0 || !self.clients.has_no_handles() {
+        while self.stored_now() != Some(0) || !self.clients.has_no_handles() {
             if self.now_us > limit_us {
                 return Err(Finding::new(
                     "not empty after a drain",
-                    format!("{} are left", self.stored_now()),
+                    format!("{:?} are left", self.stored_now()),
                 ));
             }
             self.run_for(50_000)?;
@@ -156,8 +179,11 @@ impl World {
         Ok(drained.len() as u64)
     }
 
-    /// Messages in all queues, in whatever state.
-    fn stored_now(&mut self) -> u64 {
+    /// Messages in all queues, in whatever state; None while a group has no leader.
+    fn stored_now(&mut self) -> Option<u64> {
+        if !self.leaders().of_group.iter().all(Option::is_some) {
+            return None;
+        }
         let live = self.history.queues.iter().filter(|queue| queue.removal_asked_us.is_none());
         let ids: Vec<_> = live.filter_map(|queue| queue.id).collect();
         let mut stored = 0;
@@ -166,7 +192,7 @@ impl World {
             let counts = ids.iter().filter_map(|id| process.driver.counts(*id));
             stored += counts.map(|counts| counts.active + counts.in_flight + counts.delayed).sum::<u64>();
         }
-        stored
+        Some(stored)
     }
 
     /// All replicas have the same rows.

@@ -222,14 +222,15 @@ impl World {
     fn submit(&mut self, id: NodeId, process: u64, batch: Batch, is_synced: bool, is_doomed: bool) {
         let number = batch.number;
         self.trace.mix(&[3, number, batch.writes.len() as u64, u64::from(is_synced)]);
+        self.trace.note(self.now_us, || format!("node {id} writes batch {number}"));
         for write in &batch.writes {
-            match write {
-                Write::Put(_, key, value) => {
-                    self.trace.mix_bytes(key);
-                    self.trace.mix_bytes(value);
-                }
-                Write::Delete(_, key) => self.trace.mix_bytes(key),
-            }
+            let (verb, tree, key, value) = match write {
+                Write::Put(tree, key, value) => ("puts", tree, key, &value[..]),
+                Write::Delete(tree, key) => ("deletes", tree, key, &[][..]),
+            };
+            self.trace.mix_bytes(key);
+            self.trace.mix_bytes(value);
+            self.trace.note(self.now_us, || format!("    {verb} {tree:?} {:02x?} {} bytes", &key[..], value.len()));
         }
         let node = self.node(id);
         node.disk.submit(batch);
