@@ -170,3 +170,7 @@ impl From<body::Error> for cmq::Error {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

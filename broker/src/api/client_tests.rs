@@ -1,0 +1,405 @@
+//! The client port over a whole broker of one replica, spoken to as clients speak: bytes on a socket.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::access;
+use crate::api::http::limits::BODY_BYTES_MAX;
+use crate::replication::driver;
+use crate::replication::runtime::Node;
+use crate::service::Feed;
+use crate::storage::budget::MemoryBudget;
+use crate::storage::fjall_store::FjallStore;
+use crate::storage::options::Options;
+
+/// Far longer than anything here takes.
+const SOON: Duration = Duration::from_secs(60);
+const MEMORY_BYTES: u64 = 256 << 20;
+
+struct Broker {
+    address: SocketAddr,
+    node: Option<Node>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+impl Broker {
+    async fn start(access: Access, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let budget = MemoryBudget::split(MEMORY_BYTES).unwrap();
+        let store = FjallStore::open(&Options::new(dir.path().join("data"), budget)).unwrap();
+        let feed = Feed::default();
+        let (recovered, mut has_recovered) = watch::channel(false);
+        let on_event = {
+            let feed = feed.clone();
+            move |event| feed.apply(event)
+        };
+        let config = driver::Config::standalone(1, (1, [7; 32]));
+        let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
+        timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
+        let service = Service::new(node.handle(), feed, 1, Duration::ZERO);
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(async move {
+            serve(listener, service, access, &Metrics::new(), limits, stopped).await;
+        });
+        Self { address, node: Some(node), stop, serving, _dir: dir }
+    }
+
+    async fn open() -> Self {
+        Self::start(Access::open(), Limits::default()).await
+    }
+
+    /// Sends bytes and reads until the broker closes.
+    async fn raw(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an answer").unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// Posts a form.
+    async fn post(&self, form: &str) -> Value {
+        let head = "POST /v2/index.php HTTP/1.1\r\nhost: mq.example\r\nconnection: close\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n{form}", form.len());
+        object(&self.raw(request.as_bytes()).await)
+    }
+
+    /// Posts a form and gives code and message.
+    async fn said(&self, form: &str) -> String {
+        let answer = self.post(form).await;
+        format!("{} {}", answer["code"], answer["message"].as_str().unwrap())
+    }
+
+    async fn get(&self, target: &str) -> Value {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: mq.example\r\nconnection: close\r\n\r\n");
+        object(&self.raw(request.as_bytes()).await)
+    }
+}
+
+/// The JSON object of an answer, which always has status 200.
+fn object(answer: &str) -> Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(head.contains("content-type: application/json"), "{answer}");
+    let object: Value = serde_json::from_str(body).unwrap();
+    assert!(object["requestId"].as_str().unwrap().parse::<i64>().unwrap() >= 0, "{object}");
+    assert!(object["clientRequestId"].is_u64(), "{object}");
+    object
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+const OK: &str = "0 ";
+
+#[tokio::test]
+async fn a_queue_from_its_making_to_its_end() {
+    let broker = Broker::open().await;
+    let made = broker.post("Action=CreateQueue&queueName=orders&clientRequestId=18446744073709551615").await;
+    assert_eq!(made["code"], 0, "{made}");
+    assert_eq!(made["clientRequestId"], u64::MAX);
+    let id = made["queueId"].as_str().unwrap();
+    assert!(id.starts_with("queue-"), "{made}");
+    assert_eq!(
+        broker.said("Action=createqueue&queueName=Orders").await,
+        "4000 (4460)queue is already existed,case insensitive"
+    );
+    assert_eq!(
+        broker.said("Action=GetQueueAttributes&queueName=Orders").await,
+        "4440 (10100)queue is not existed, or deleted"
+    );
+
+    let list = broker.post("Action=ListQueue&searchWord=rder").await;
+    assert_eq!(list["totalCount"], 1);
+    assert_eq!(list["queueList"], serde_json::json!([{ "queueId": id, "queueName": "orders" }]));
+
+    let attributes = broker.post("Action=GetQueueAttributes&queueName=orders").await;
+    for (name, value) in [
+        ("maxMsgHeapNum", 100_000_000),
+        ("pollingWaitSeconds", 0),
+        ("visibilityTimeout", 30),
+        ("maxMsgSize", 65_536),
+        ("msgRetentionSeconds", 345_600),
+        ("rewindSeconds", 0),
+        ("activeMsgNum", 0),
+        ("inactiveMsgNum", 0),
+        ("delayMsgNum", 0),
+        ("rewindmsgNum", 0),
+        ("rewindMsgNum", 0),
+        ("minMsgTime", 0),
+    ] {
+        assert_eq!(attributes[name], value, "{attributes}");
+    }
+    assert!(attributes["createTime"].as_u64().unwrap() > 1_600_000_000, "{attributes}");
+
+    assert_eq!(broker.said("Action=DeleteQueue&queueName=orders").await, OK);
+    assert_eq!(
+        broker.said("Action=DeleteQueue&queueName=orders").await,
+        "4440 (10100)queue is not existed, or deleted"
+    );
+}
+
+#[tokio::test]
+async fn messages_come_back_as_they_were_sent() {
+    let broker = Broker::open().await;
+    broker.post("Action=CreateQueue&queueName=q").await;
+    for body in ["plain", "a&b=c+d%20e", " \r\n\t", "你好 \u{1f980}", "@home", "\"\\\u{1}", "%", "100%25"] {
+        let form = format!("Action=SendMessage&queueName=q&msgBody={}", encode(body));
+        let sent = if body.len() % 2 == 0 {
+            broker.post(&form).await
+        } else {
+            broker.get(&format!("/v2/index.php?{form}")).await
+        };
+        assert_eq!(sent["code"], 0, "{sent}");
+        let received = broker.post("Action=ReceiveMessage&queueName=q&pollingWaitSeconds=0").await;
+        assert_eq!(received["msgBody"], body);
+        assert_eq!(received["msgId"], sent["msgId"]);
+        assert_eq!(received["dequeueCount"], 1);
+        assert_eq!(
+            received["enqueueTime"].as_u64().unwrap() / 100_000,
+            received["firstDequeueTime"].as_u64().unwrap() / 100_000
+        );
+        assert!(received["nextVisibleTime"].as_u64() > received["firstDequeueTime"].as_u64(), "{received}");
+        let delete = format!(
+            "Action=DeleteMessage&queueName=q&receiptHandle={}",
+            received["receiptHandle"].as_str().unwrap()
+        );
+        assert_eq!(broker.said(&delete).await, OK);
+        assert_eq!(broker.said(&delete).await, "4430 (10260)receipt handle is invalid");
+    }
+}
+
+#[tokio::test]
+async fn batches() {
+    let broker = Broker::open().await;
+    broker.post("Action=CreateQueue&queueName=q").await;
+    let bodies: String = (0..16).map(|number| format!("&msgBody.{number}=m{number}")).collect();
+    let sent = broker.post(&format!("Action=BatchSendMessage&queueName=q{bodies}")).await;
+    assert_eq!(sent["msgList"].as_array().unwrap().len(), 16, "{sent}");
+    let received = broker.post("Action=BatchReceiveMessage&queueName=q&numOfMsg=16").await;
+    let messages = received["msgInfoList"].as_array().unwrap();
+    assert_eq!(messages.len(), 16, "{received}");
+    for (number, (message, sent)) in messages.iter().zip(sent["msgList"].as_array().unwrap()).enumerate() {
+        assert_eq!(message["msgBody"], format!("m{number}"));
+        assert_eq!(message["msgId"], sent["msgId"]);
+    }
+    let handle = |number: usize| messages[number]["receiptHandle"].as_str().unwrap();
+    let delete = |handles: &[&str]| {
+        let handles: String =
+            handles.iter().enumerate().map(|(at, handle)| format!("&receiptHandle.{at}={handle}")).collect();
+        format!("Action=BatchDeleteMessage&queueName=q{handles}")
+    };
+    let all_good = broker.post(&delete(&[handle(0), handle(1)])).await;
+    assert_eq!(all_good["code"], 0, "{all_good}");
+    assert!(all_good.get("errorList").is_none(), "{all_good}");
+    let part = broker.post(&delete(&[handle(2), "bad", handle(3)])).await;
+    assert_eq!(
+        (&part["code"], &part["message"]),
+        (&6010.into(), &"(10150)delete message partially failed".into())
+    );
+    let failure = serde_json::json!([
+        { "code": 4430, "message": "(10260)receipt handle is invalid", "receiptHandle": "bad" }
+    ]);
+    assert_eq!(part["errorList"], failure);
+    assert_eq!(broker.said(&delete(&["bad", "worse"])).await, "6020 (10290)batch delete message failed");
+}
+
+#[tokio::test]
+async fn limits_of_a_queue() {
+    let broker = Broker::open().await;
+    broker.post("Action=CreateQueue&queueName=q&maxMsgSize=1024").await;
+    let send = |bytes: usize| format!("Action=SendMessage&queueName=q&msgBody={}", "x".repeat(bytes));
+    assert_eq!(broker.said(&send(1024)).await, OK);
+    assert_eq!(broker.said(&send(1025)).await, "4400 (10230)exceed maximum message size");
+    assert_eq!(
+        broker.said("Action=SendMessage&queueName=none&msgBody=m").await,
+        "4440 (10100)queue is not existed, or deleted"
+    );
+}
+
+#[tokio::test]
+async fn an_empty_receive_waits_as_long_as_asked_and_no_longer_than_needed() {
+    let broker = Broker::open().await;
+    broker.post("Action=CreateQueue&queueName=q").await;
+    let started = Instant::now();
+    let receive = "Action=ReceiveMessage&queueName=q&pollingWaitSeconds=1";
+    assert_eq!(broker.said(receive).await, "7000 (10200)no message");
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+
+    let started = Instant::now();
+    let (received, ()) =
+        tokio::join!(broker.post("Action=ReceiveMessage&queueName=q&pollingWaitSeconds=30000"), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(broker.said("Action=SendMessage&queueName=q&msgBody=wake").await, OK);
+        });
+    assert_eq!(received["msgBody"], "wake");
+    assert!(started.elapsed() < Duration::from_secs(25));
+}
+
+#[tokio::test]
+async fn requests_as_real_clients_send_them() {
+    let broker = Broker::open().await;
+    let post = |path: &str, headers: &str, form: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: mq.example\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{form}",
+            form.len()
+        )
+    };
+    let form = "Action=ListQueue&limit+=5&offset+=0&routingKey=";
+    for request in [
+        post("/v2/index.php", "", form),
+        post("/", "", form),
+        post("/v2/index.php", "content-type: text/json\r\n", form),
+        post("/v2/index.php", "content-type: */*;charset=utf-8\r\n", form),
+        post("/v2/index.php?Action=ListQueue", "", ""),
+        format!(
+            "GET /v2/index.php/v2/index.php?{form} HTTP/1.1\r\nhost: mq.example\r\nconnection: close\r\n\r\n"
+        ),
+        format!("GET /?{form} HTTP/1.0\r\n\r\n"),
+        "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+         7\r\nAction=\r\n9\r\nListQueue\r\n0\r\n\r\n"
+            .to_owned(),
+    ] {
+        let answer = broker.raw(request.as_bytes()).await.replacen("HTTP/1.0", "HTTP/1.1", 1);
+        assert_eq!(object(&answer)["totalCount"], 0, "{request}\n{answer}");
+    }
+}
+
+#[tokio::test]
+async fn expectations_are_met() {
+    let broker = Broker::open().await;
+    let mut stream = TcpStream::connect(broker.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: 16\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    timeout(SOON, stream.read_exact(&mut go_on)).await.unwrap().unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"Action=ListQueue").await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(object(&answer)["code"], 0);
+
+    let head = head.replace("16", "9000000");
+    let answer = broker.raw(head.as_bytes()).await;
+    assert_eq!(object(&answer)["code"], 4000, "refused without the body");
+}
+
+#[tokio::test]
+async fn requests_that_break_a_rule() {
+    let broker = Broker::open().await;
+    for (form, said) in [
+        ("", "4000 (10280)action is not existed"),
+        ("Action=", "4000 (10280)action is not existed"),
+        ("Action=Fly", "4000 (10430)action name Fly is not existed"),
+        (
+            "Action=RewindQueue&queueName=q",
+            "4000 (10430)action name RewindQueue is not existed: this broker does not serve it yet",
+        ),
+        (
+            "Action=publishmessage&topicName=t",
+            "4000 (10430)action name PublishMessage is not existed: this broker does not serve it yet",
+        ),
+        ("Action=ListQueue&Timestamp=now", "4000 (10360)parameter Timestamp error type"),
+        ("Action=ListQueue&Nonce=-1", "4000 (10350)parameter Nonce value or length is out of range"),
+        ("Action=ListQueue&clientRequestId=x", "4000 (10360)parameter clientRequestId error type"),
+        ("Action=ListQueue&Action=ListQueue", "4000 (10330)parameter Action is NOT a repeatable parameter"),
+    ] {
+        assert_eq!(broker.said(form).await, said, "{form}");
+    }
+    let put = "PUT /v2/index.php HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let answer = object(&broker.raw(put.as_bytes()).await);
+    assert_eq!(answer["message"], "(10410)unexpected http PUT only GET or POST is supported");
+
+    let too_large = format!("Action=SendMessage&queueName=q&msgBody={}", "x".repeat(BODY_BYTES_MAX));
+    assert_eq!(
+        broker.said(&too_large).await,
+        "4000 (10420)cannot parse body, or request size is more than 1MB",
+        "its sender writes all of it before it looks for an answer"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_cmq() {
+    let broker = Broker::open().await;
+    let target = "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-amz-target: AmazonSQS.ListQueues\r\n\
+                  content-length: 2\r\n\r\n{}";
+    let json = broker.raw(target.as_bytes()).await;
+    assert!(
+        json.starts_with("HTTP/1.1 400 ") && json.contains("com.amazonaws.sqs#UnsupportedOperation"),
+        "{json}"
+    );
+    assert!(
+        json.contains("x-amzn-query-error: AWS.SimpleQueueService.UnsupportedOperation;Sender\r\n"),
+        "{json}"
+    );
+    let query = "GET /?Action=ListQueues&Version=2012-11-05 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let xml = broker.raw(query.as_bytes()).await;
+    assert!(xml.starts_with("HTTP/1.1 400 ") && xml.contains("<Code>AWS.SimpleQueueService."), "{xml}");
+    let stray = broker.raw(b"GET /favicon.ico HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(stray.starts_with("HTTP/1.1 404 "), "{stray}");
+}
+
+#[tokio::test]
+async fn signatures_are_asked_for_when_there_are_keys() {
+    let access = access::with_keys([("AKIDexample", "example-secret-key")]);
+    let broker = Broker::start(access, Limits::default()).await;
+    assert_eq!(
+        broker.said("Action=CreateQueue&queueName=q").await,
+        "4000 (10390)lacked of required parameter SecretId"
+    );
+    // The third vector of the protocol's reference, with a signature that is right, then one that is not.
+    let target = "/v2/index.php?Action=ReceiveMessage&Nonce=12345&SecretId=AKIDexample&Timestamp=1700000000\
+                  &pollingWaitSeconds=10&queueName=orders&Signature=pankXUC3Vl0xqZxv8J9w%2FGJF7dw%3D";
+    assert_eq!(broker.get(target).await["message"], "(10100)queue is not existed, or deleted");
+    let forged = broker.get(&target.replace("orders", "others")).await;
+    assert_eq!((&forged["code"], &forged["message"]), (&4100.into(), &"(10030)authentication failed".into()));
+}
+
+#[tokio::test]
+async fn overload_is_an_error_to_be_repeated() {
+    let broker = Broker::start(Access::open(), Limits { body_bytes: 100, ..Limits::default() }).await;
+    let form = format!("Action=SendMessage&queueName=q&msgBody={}", "x".repeat(100));
+    assert_eq!(
+        broker.said(&form).await,
+        "6000 (10050)server internal error: the broker is busy: bodies on their way; retry"
+    );
+    assert_eq!(broker.said("Action=CreateQueue&queueName=q").await, OK);
+}
+
+#[tokio::test]
+async fn the_stop_answers_long_polls_at_once() {
+    let mut broker = Broker::open().await;
+    broker.post("Action=CreateQueue&queueName=q").await;
+    let mut polling = TcpStream::connect(broker.address).await.unwrap();
+    let form = "Action=ReceiveMessage&queueName=q&pollingWaitSeconds=30";
+    let request = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{form}", form.len());
+    polling.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let started = Instant::now();
+    broker.stop.send_replace(true);
+    let node = broker.node.take().unwrap();
+    node.handle().stop();
+    tokio::task::spawn_blocking(|| node.join()).await.unwrap().unwrap();
+    timeout(SOON, broker.serving).await.expect("the port should end").unwrap();
+    let mut answer = String::new();
+    timeout(SOON, polling.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let answer = object(&answer);
+    assert!([7000, 6000].map(Value::from).contains(&answer["code"]), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
