@@ -10,9 +10,9 @@ pub const LOG_INDEX_MAX: u64 = (1 << 42) - 1;
 pub const SEQUENCE_MAX: u64 = 1 << 54;
 /// Shards of a Broker: the shard takes 9 bits of a message id.
 pub const SHARDS_MAX: u16 = (1 << 9) - 1;
-/// Messages of one shard that have state of their own (in flight, delayed, returned); about 100 bytes of memory each.
+/// Messages of one shard that have state of their own (in flight, delayed, returned); about 120 bytes of memory each.
 pub const RECORDS_MAX: usize = 1_000_000;
-/// Message groups of one shard that hold messages; about 300 bytes of memory each.
+/// Message groups of one shard that hold messages; about 500 bytes of memory each.
 pub const LANES_MAX: usize = 250_000;
 /// Deduplication ids of one shard that are inside their window; about 100 bytes of memory each.
 pub const DEDUPLICATION_IDS_MAX: usize = 1_000_000;

@@ -130,7 +130,7 @@ impl Dirty {
     /// All marked rows in the order of their keys; none is marked afterwards.
     pub(crate) fn take(&mut self) -> Vec<RowKey> {
         self.recent = [None; RECENT_MARKS];
-        let mut keys: Vec<RowKey> = self.keys.drain().collect();
+        let mut keys: Vec<RowKey> = std::mem::take(&mut self.keys).into_iter().collect();
         keys.sort_unstable();
         keys
     }

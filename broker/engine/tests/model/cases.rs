@@ -265,6 +265,27 @@ fn groups_of_a_standard_queue_take_turns() {
 }
 
 #[test]
+fn groups_take_turns_when_messages_are_deleted_at_once() {
+    for slot in [PLAIN, FIFO] {
+        let mut world = World::new();
+        world.put(slot, |_| ());
+        world.send(slot, in_group("a", 5));
+        world.send(slot, in_group("b", 3));
+        let mut lanes = Vec::new();
+        for turn in 0..10 {
+            if turn == 4 {
+                world.send(slot, in_group("c", 2));
+            }
+            let (found, _) = world.receive(slot, 1);
+            world.delete(&found, StaleHandle::Refuse);
+            lanes.push(found[0].id.lane.0);
+        }
+        assert_eq!(lanes, [2, 3, 2, 3, 2, 3, 4, 2, 4, 2]);
+        world.finish();
+    }
+}
+
+#[test]
 fn a_message_moves_at_the_receive_that_would_be_once_too_often() {
     for slot in [SOURCE, FIFO] {
         let target = dead_letter_slot(slot).expect("a place with one");
