@@ -1,7 +1,5 @@
 //! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`.
 
-use std::future::Future;
-
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -37,13 +35,11 @@ struct Port {
 }
 
 impl Handler for Port {
-    fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static {
-        async move {
-            if request.uri().path() == "/metrics" {
-                self.metrics.node.refresh().await;
-            }
-            self.answer(request.method(), request.uri().path())
+    async fn handle(self, request: Request<Incoming>) -> Response {
+        if request.uri().path() == "/metrics" {
+            self.metrics.node.refresh().await;
         }
+        self.answer(request.method(), request.uri().path())
     }
 
     fn panicked(&self) -> Response {

@@ -36,17 +36,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Handler for Obedient {
-    fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static {
-        self.obey(request)
-    }
-
-    fn panicked(&self) -> Response {
-        text(StatusCode::INTERNAL_SERVER_ERROR, "panicked")
-    }
-}
-
-impl Obedient {
-    async fn obey(self, request: Request<Incoming>) -> Response {
+    async fn handle(self, request: Request<Incoming>) -> Response {
         match request.uri().path() {
             "/panic" => panic!("as asked"),
             "/wait" => {
@@ -60,6 +50,10 @@ impl Obedient {
                 text(StatusCode::OK, body.unwrap_or_default())
             }
         }
+    }
+
+    fn panicked(&self) -> Response {
+        text(StatusCode::INTERNAL_SERVER_ERROR, "panicked")
     }
 }
 

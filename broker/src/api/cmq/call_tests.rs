@@ -1,5 +1,8 @@
 //! Forms to calls: every action, every range, every refusal. A call is compared by its debug text.
 
+use proptest::prelude::*;
+
+use super::super::action::SERVED;
 use super::*;
 
 fn read(form: &str) -> Result<Call, Error> {
@@ -192,4 +195,56 @@ fn dead_letter_policies() {
         "Action=CreateQueue&queueName=q&deadLetterPolicy=dead",
         "4000 (10710)dead-letter policy is not JSON text",
     );
+}
+
+/// A form of names that calls have, with numbers and values that they may or may not have.
+fn any_form() -> impl Strategy<Value = String> {
+    let names = proptest::sample::select(vec![
+        "queueName",
+        "msgBody",
+        "delaySeconds",
+        "pollingWaitSeconds",
+        "numOfMsg",
+        "receiptHandle",
+        "searchWord",
+        "offset",
+        "limit",
+        "maxMsgSize",
+        "rewindSeconds",
+        "deadLetterPolicy",
+    ]);
+    let numbers = prop_oneof![3 => Just(String::new()), 1 => "\\.[0-9]{0,2}", 1 => "\\.[a-z0-9.+-]{0,12}"];
+    let values = prop_oneof![
+        "q[a-z]{0,5}",
+        "-?[0-9]{1,20}",
+        "(%[0-9a-f]{2}){0,6}",
+        "\\{\"(policy|deadLetterQueue|maxReceiveCount)\":(\"q\"|[0-9]{1,4})\\}",
+        any::<String>(),
+    ];
+    let field = (names, numbers, values).prop_map(|(name, number, value)| format!("{name}{number}={value}"));
+    proptest::collection::vec(field, 0..20).prop_map(|fields| fields.join("&"))
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_is_a_call_or_an_error(form in any_form()) {
+        let body = Bytes::from(form);
+        for (action, _) in SERVED {
+            match Call::read(action, &mut Parameters::parse("", &body).unwrap()) {
+                Ok(Call::BatchReceiveMessage { max, wait, .. }) => {
+                    prop_assert!((1..=BATCH_MESSAGES_MAX).contains(&max));
+                    prop_assert!(wait.unwrap_or_default() <= Duration::from_secs(30));
+                }
+                Ok(Call::SendMessage { messages, .. } | Call::BatchSendMessage { messages, .. }) => {
+                    prop_assert!((1..=BATCH_MESSAGES_MAX).contains(&messages.bodies.len()));
+                    prop_assert!(messages.bodies.iter().all(|body| !body.is_empty()));
+                }
+                Ok(Call::BatchDeleteMessage { handles, .. }) => {
+                    prop_assert!((1..=BATCH_MESSAGES_MAX).contains(&handles.len()));
+                }
+                Ok(_) => {}
+                Err(error) => prop_assert!(error.code == 4000 || error.code == 4470, "{}", error),
+            }
+        }
+    }
 }
