@@ -36,7 +36,7 @@ pub enum CatalogueCommand {
         dead_letter_queue: Option<Box<str>>,
         /// The manifest or object that declares the queue.
         owner: Option<Box<str>>,
-        /// Milliseconds for which a deleted name is closed, up to [`RECREATE_WAIT_MS_MAX`].
+        /// Milliseconds for which a deleted name is closed, up to [`crate::catalogue::RECREATE_WAIT_MS_MAX`].
         recreate_wait_ms: u64,
         /// Shards that the Broker has now, 1 or more.
         shards: u16,

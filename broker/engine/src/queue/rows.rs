@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Queue;
 use crate::attributes::QueueAttributes;
+use crate::chunk::ChunkKey;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::lane::Lane;
 use crate::limits::CHUNK_MESSAGES;
@@ -43,6 +44,10 @@ impl Queue {
             return Err(DecodeError { what: "a lane row that fits its queue" });
         }
         Ok(())
+    }
+
+    pub(crate) fn needs_chunk(&self, key: &ChunkKey) -> bool {
+        self.lanes.get(&key.lane).is_some_and(|lane| lane.chunk_numbers().contains(&key.number))
     }
 
     pub(crate) fn restore_records(&mut self, id: LaneId, number: u64, row: &[u8]) -> Result<(), DecodeError> {

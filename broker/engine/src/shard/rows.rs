@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::attributes::QueueId;
-use crate::chunk::Pages;
+use crate::chunk::{ChunkKey, Pages};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::faults::{self, Fault};
 use crate::message::QueueEpoch;
@@ -93,6 +93,13 @@ impl Shard {
             RowKey::Chunk(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether the row of a closed chunk belongs to this state, as far as it was restored: untouched messages lie in it.
+    pub fn needs_chunk(&self, key: &ChunkKey) -> bool {
+        let live = self.queues.get(&key.queue.queue).filter(|queue| queue.epoch == key.queue);
+        let queue = live.or_else(|| self.removed.get(&key.queue));
+        queue.is_some_and(|queue| queue.needs_chunk(key))
     }
 
     fn restored(&mut self, epoch: &QueueEpoch) -> Option<&mut Queue> {

@@ -36,7 +36,7 @@ impl Shard {
         self.hash
     }
 
-    /// When something is due next that an [`Command::Expire`] would do.
+    /// When something is due next that an [`crate::command::Command::Expire`] would do.
     pub fn next_due_ms(&self) -> Option<u64> {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }

@@ -90,6 +90,9 @@ impl Replica {
         }
         assert_eq!(self.shard.dirty_rows(), 0);
         assert_eq!(self.rows, encoded(&self.shard), "the rows are the state");
+        for key in self.chunks.keys() {
+            assert!(self.shard.needs_chunk(key), "{key:?} is kept for nothing");
+        }
         self.unsynced.clear();
         self.log.clear();
     }
