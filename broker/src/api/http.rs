@@ -60,6 +60,7 @@ pub(crate) async fn serve<H: Handler>(
     let places = Arc::new(Semaphore::new(limits.connections));
     let protocols = Arc::new(Protocols::new());
     let mut stopped = stop.clone();
+    let mut is_failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -70,11 +71,15 @@ pub(crate) async fn serve<H: Handler>(
             Ok((stream, _)) => stream,
             Err(error) if concerns_the_peer(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "cannot take connections");
+                // One line for as long as it lasts: it is tried again twenty times a second.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot take connections; more file descriptors may help");
+                }
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        is_failing = false;
         let Ok(place) = places.clone().try_acquire_owned() else {
             metrics.refused.inc();
             turn_away(stream);
