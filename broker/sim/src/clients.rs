@@ -11,7 +11,7 @@ use cmq_engine::attributes::QueueKind;
 use fastrand::Rng;
 
 use crate::history::{Action, History, KnownQueue, QueueNumber};
-use crate::plan::pick;
+use crate::plan::{Plan, REPLICAS, pick};
 use handles::Handles;
 
 pub(crate) use queues::population;
@@ -45,19 +45,21 @@ pub(crate) struct Clients {
     deduplication_ids: BTreeMap<QueueNumber, Vec<(Option<Box<str>>, u128)>>,
     next_deduplication_id: u64,
     drain_cursor: usize,
+    has_bulk: bool,
 }
 
 impl Clients {
-    /// Clients of a broker of `nodes` nodes.
-    pub(crate) fn new(rng: Rng, nodes: u64, shards: u16) -> Self {
+    /// Clients of a planned broker.
+    pub(crate) fn new(rng: Rng, plan: &Plan) -> Self {
         Self {
             rng,
-            nodes,
-            shards,
+            nodes: REPLICAS,
+            shards: plan.shards,
             handles: Handles::default(),
             deduplication_ids: BTreeMap::new(),
             next_deduplication_id: 0,
             drain_cursor: 0,
+            has_bulk: plan.has_bulk,
         }
     }
 

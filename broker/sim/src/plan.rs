@@ -33,6 +33,8 @@ pub struct Plan {
     pub faults: u64,
     /// Clients that work at the same time, each with one operation.
     pub clients: usize,
+    /// Whether some batches have hundreds of messages, so that backlogs fill whole chunks.
+    pub has_bulk: bool,
     /// Time that a client rests between two operations at most, microseconds.
     pub rest_us: u64,
     /// How far a wall clock is from the true time at most, milliseconds. A jump may move it from one end to the other.
@@ -80,6 +82,7 @@ impl Plan {
             operations: rng.u64(1_000..1_200),
             faults: rng.u64(3..=20),
             clients: rng.usize(6..=20),
+            has_bulk: rng.u8(..3) == 0,
             rest_us: rng.u64(50_000..400_000),
             skew_ms: *pick(&mut rng, &[0, 0, 20, 400]),
             link,

@@ -126,7 +126,7 @@ impl World {
     fn new(plan: Plan, prints: bool) -> Self {
         let mut rng = Rng::with_seed(plan.seed ^ 0x5eed_0f5e_ed0f);
         let network = Network::new(plan.link, rng.fork());
-        let clients = Clients::new(rng.fork(), REPLICAS, plan.shards);
+        let clients = Clients::new(rng.fork(), &plan);
         let history = History { queues: population(&mut rng), ..History::default() };
         let nodes = (1..=REPLICAS).map(|id| Node::new(id, &plan, &mut rng)).collect();
         let silence_at = plan.silence_ms.map(|_| rng.u64(plan.operations / 3..plan.operations * 2 / 3));

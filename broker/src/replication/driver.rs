@@ -122,6 +122,11 @@ impl<T> Hub<T> {
         self.out.messages.push((to, PeerMessage { group, body }));
     }
 
+    /// Number of the batch with which everything that was written so far is durable.
+    pub(crate) fn building_batch(&self) -> u64 {
+        self.next_batch - u64::from(self.writes.is_empty())
+    }
+
     pub(crate) fn put(&mut self, tree: Tree, key: Bytes, value: Bytes) {
         self.writes.push(Write::Put(tree, key, value));
     }

@@ -23,7 +23,7 @@ use super::keys::{self, Space};
 use super::log::{GroupLog, Progress, encode_hard_state};
 use super::machine::Machine;
 use super::pages::PageCache;
-use super::snapshot::{Ack, Page, Receiving, Sending, Step, Taken};
+use super::snapshot::{Ack, Page, Receipt, Receiving, Sending, Step, Taken};
 use super::waiters::Waiter;
 use super::{Fatal, GroupId, NodeId, PeerBody, Received, Reply};
 use crate::storage::{ScanLimit, StoreError, Tree, Write};
@@ -61,6 +61,8 @@ struct Remains {
     tree: Tree,
     from: Bytes,
     end: Bytes,
+    /// All of them can be seen when this batch is durable.
+    after_batch: u64,
 }
 
 pub(crate) struct Group<T> {
@@ -195,9 +197,14 @@ impl<T> Group<T> {
         let end = Space { group: GroupId(space.group.0 + 1), incarnation: 0 };
         for tree in [Tree::Log, Tree::State] {
             if first < space {
-                self.remains.push_back(Remains { tree, from: first.first(), end: space.first() });
+                self.remains.push_back(Remains {
+                    tree,
+                    from: first.first(),
+                    end: space.first(),
+                    after_batch: 0,
+                });
             }
-            self.remains.push_back(Remains { tree, from: space.end(), end: end.first() });
+            self.remains.push_back(Remains { tree, from: space.end(), end: end.first(), after_batch: 0 });
         }
     }
 
@@ -304,10 +311,13 @@ impl<T> Group<T> {
         let is_current =
             self.receiving.as_ref().is_some_and(|receiving| receiving.id == id && receiving.from == from);
         if !is_current {
-            if number != 0 || id.0 <= self.applied().0 {
+            let is_needed = id.0 > self.applied().0;
+            if !is_needed || number != 0 {
+                let receipt = if is_needed { Receipt::Nothing } else { Receipt::Enough };
+                hub.send(from, self.id, PeerBody::SnapshotAck(Ack { id, receipt }));
                 return Ok(());
             }
-            self.abandon_receiving();
+            self.abandon_receiving(hub);
             if !self.remains.is_empty() {
                 return Ok(());
             }
@@ -315,25 +325,32 @@ impl<T> Group<T> {
             self.next_incarnation += 1;
         }
         let Some(receiving) = &mut self.receiving else { return Ok(()) };
-        let taken = receiving.take(page, &mut hub.writes)?;
+        let taken = receiving.take(page, hub.world.monotonic_ms, &mut hub.writes)?;
         hub.must_sync = true;
         match taken {
             Taken::Ignore => {}
-            Taken::Acknowledge => hub.send(from, self.id, PeerBody::SnapshotAck(Ack { id, number })),
+            Taken::Acknowledge => {
+                hub.send(from, self.id, PeerBody::SnapshotAck(Ack { id, receipt: Receipt::Page(number) }))
+            }
             Taken::Complete(message) => {
-                hub.send(from, self.id, PeerBody::SnapshotAck(Ack { id, number }));
+                hub.send(from, self.id, PeerBody::SnapshotAck(Ack { id, receipt: Receipt::Page(number) }));
                 self.step_raft(*message, hub)?;
             }
         }
         Ok(())
     }
 
-    fn abandon_receiving(&mut self) {
+    fn abandon_receiving(&mut self, hub: &Hub<T>) {
         if let Some(receiving) = self.receiving.take() {
-            let space = receiving.space;
-            for tree in [Tree::Log, Tree::State] {
-                self.remains.push_back(Remains { tree, from: space.first(), end: space.end() });
-            }
+            self.give_up(receiving.space, hub);
+        }
+    }
+
+    /// Lets the rows of an incarnation be deleted, with those that are on their way to disk.
+    fn give_up(&mut self, space: Space, hub: &Hub<T>) {
+        let after_batch = hub.building_batch();
+        for tree in [Tree::Log, Tree::State] {
+            self.remains.push_back(Remains { tree, from: space.first(), end: space.end(), after_batch });
         }
     }
 
@@ -398,7 +415,7 @@ impl<T> Group<T> {
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 let now_ms = hub.world.monotonic_ms;
                 let (applied, space) = (self.applied(), self.space());
-                let batch = hub.next_batch;
+                let batch = hub.building_batch();
                 self.sending
                     .entry(to)
                     .or_insert_with(|| Sending::new(message, applied, space, &self.machine, now_ms, batch));
@@ -474,9 +491,7 @@ impl<T> Group<T> {
         self.dirty_since_ms = None;
         self.entries_since_checkpoint = 0;
         self.bytes_since_checkpoint = 0;
-        for tree in [Tree::Log, Tree::State] {
-            self.remains.push_back(Remains { tree, from: old.first(), end: old.end() });
-        }
+        self.give_up(old, hub);
         if let Machine::Catalogue(catalogue) = &self.machine {
             hub.reload_catalogue(catalogue);
         }
@@ -825,6 +840,10 @@ impl<T> Group<T> {
     /// Work that nobody waits for: snapshots, freeing what is dead, checkpoints.
     pub(crate) fn housework(&mut self, hub: &mut Hub<T>) -> Result<(), Fatal> {
         self.send_snapshots(hub)?;
+        let (applied, now_ms) = (self.applied().0, hub.world.monotonic_ms);
+        if self.receiving.as_ref().is_some_and(|receiving| receiving.is_over(applied, now_ms)) {
+            self.abandon_receiving(hub);
+        }
         self.clean(hub)?;
         let is_due = self.dirty_since_ms.is_some_and(|since_ms| {
             since_ms + hub.config.checkpoint_interval_ms <= hub.world.monotonic_ms || hub.is_stopping
@@ -856,7 +875,8 @@ impl<T> Group<T> {
     }
 
     fn clean(&mut self, hub: &mut Hub<T>) -> Result<(), Fatal> {
-        if let Some(remains) = self.remains.front_mut() {
+        let persisted = hub.persisted_batch;
+        if let Some(remains) = self.remains.front_mut().filter(|remains| remains.after_batch <= persisted) {
             let rows = hub.store.scan(remains.tree, &remains.from, &remains.end, CLEAN_ROWS)?;
             match rows.last() {
                 Some((last, _)) => remains.from = [&last[..], &b"\0"[..]].concat().into(),
@@ -871,7 +891,9 @@ impl<T> Group<T> {
             }
         }
         let space = self.space();
-        for _ in 0..CLEAN_UP_STEPS {
+        // Pages of a snapshot can be read when it is durable, which is when Raft counts it as applied.
+        let steps = if self.raw.raft.raft_log.applied == self.applied().0 { CLEAN_UP_STEPS } else { 0 };
+        for _ in 0..steps {
             let Machine::Shard(shard) = &mut self.machine else { break };
             if !shard.has_remains() {
                 break;

@@ -30,6 +30,15 @@ impl Machine {
         }
     }
 
+    /// Whether a row belongs to the state that was restored so far: a closed chunk may be one that was used up, or that
+    /// is not closed yet.
+    pub(crate) fn needs(&self, key: &RowKey) -> bool {
+        match (self, key) {
+            (Self::Shard(shard), RowKey::Chunk(key)) => shard.needs_chunk(key),
+            _ => true,
+        }
+    }
+
     pub(crate) fn finish_restore(&mut self) {
         if let Self::Shard(shard) = self {
             shard.finish_restore();

@@ -1,10 +1,11 @@
 //! Snapshots: how a replica that is too far behind gets the state of a group, page by page.
 //!
 //! The sender captures the rows of the state machine at one applied index, then streams what never changes, chunk rows and
-//! bodies, in key order without a view of its own: it takes no checkpoint meanwhile, so no chunk row is deleted. A body
-//! that is deleted meanwhile belongs to a message that the receiver will find finished when it replays the log. The
-//! receiver fills the next incarnation of the group and switches to it with one row. A page that got lost is sent again;
-//! nothing before it is.
+//! bodies, in key order without a view of its own: it takes no checkpoint meanwhile, so no chunk row is deleted. Chunk rows
+//! that the state does not need, used up before or closed after it, are left out by the receiver. A body that is deleted
+//! meanwhile belongs to a message that the receiver will find finished when it replays the log. The receiver fills the
+//! next incarnation of the group and switches to it with one row. A page that got lost is sent again; nothing before it
+//! is. What was received is given up when the log was quicker, or the sender falls silent.
 
 use std::collections::VecDeque;
 
@@ -22,7 +23,7 @@ use crate::storage::{ScanLimit, Store, StoreError, Tree, Write};
 const PAGE: ScanLimit = ScanLimit { rows: 4_096, bytes: 1 << 20 };
 /// Milliseconds after which a page is sent again.
 const RESEND_MS: u64 = 1_000;
-/// Milliseconds without a sign of the receiver after which the sender gives up.
+/// Milliseconds without a sign of the other side after which either gives up.
 const SILENCE_MS: u64 = 30_000;
 /// Milliseconds that a snapshot may hold up checkpoints, and so the truncation of the log.
 const DURATION_MS_MAX: u64 = 600_000;
@@ -43,13 +44,24 @@ pub struct Page {
     pub last: Option<Message>,
 }
 
-/// The receiver has all pages up to this one.
+/// What became of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Ack {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Number of the page.
-    pub number: u64,
+    /// What the receiver has.
+    pub receipt: Receipt,
+}
+
+/// What a receiver has of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// All pages up to this one.
+    Page(u64),
+    /// All that it needs: its own state is as new.
+    Enough,
+    /// Nothing, for it was started again meanwhile, or takes another snapshot. No page behind the first helps it.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -58,6 +70,7 @@ enum Phase {
     Chunks(Bytes),
     Bodies(Bytes),
     Done,
+    Refused,
 }
 
 /// A snapshot on its way out.
@@ -119,11 +132,15 @@ impl Sending {
             return;
         }
         self.heard_ms = now_ms;
-        if self.page.as_ref().is_some_and(|page| page.number == ack.number) {
-            let is_last = self.page.take().is_some_and(|page| page.last.is_some());
-            if is_last {
-                self.phase = Phase::Done;
+        match ack.receipt {
+            Receipt::Page(number) => {
+                let acknowledged = self.page.take_if(|page| page.number == number);
+                if acknowledged.is_some_and(|page| page.last.is_some()) {
+                    self.phase = Phase::Done;
+                }
             }
+            Receipt::Enough => self.phase = Phase::Done,
+            Receipt::Nothing => self.phase = Phase::Refused,
         }
     }
 
@@ -136,8 +153,10 @@ impl Sending {
         if self.heard_ms + SILENCE_MS <= now_ms || self.started_ms + DURATION_MS_MAX <= now_ms {
             return Ok(Step::GiveUp);
         }
-        if matches!(self.phase, Phase::Done) {
-            return Ok(Step::Done);
+        match self.phase {
+            Phase::Done => return Ok(Step::Done),
+            Phase::Refused => return Ok(Step::GiveUp),
+            Phase::State | Phase::Chunks(_) | Phase::Bodies(_) => {}
         }
         if persisted_batch < self.after_batch {
             return Ok(Step::Wait);
@@ -201,7 +220,7 @@ impl Sending {
                         }
                     }
                 }
-                Phase::Done => break,
+                Phase::Done | Phase::Refused => break,
             }
         }
         let number = self.next_number;
@@ -222,6 +241,7 @@ pub(crate) struct Receiving {
     pub(crate) space: Space,
     pub(crate) machine: Machine,
     next_number: u64,
+    heard_ms: u64,
 }
 
 /// What came of a page.
@@ -238,11 +258,22 @@ pub(crate) enum Taken {
 impl Receiving {
     pub(crate) fn new(group: GroupId, incarnation: u32, from: NodeId, id: SnapshotId) -> Self {
         let space = Space { group, incarnation };
-        Self { id, from, space, machine: Machine::new(group), next_number: 0 }
+        Self { id, from, space, machine: Machine::new(group), next_number: 0, heard_ms: 0 }
+    }
+
+    /// Whether nothing will come of it: the log is there already, or the sender is gone.
+    pub(crate) fn is_over(&self, applied: u64, now_ms: u64) -> bool {
+        self.id.0 <= applied || self.heard_ms + SILENCE_MS <= now_ms
     }
 
     /// Takes a page; `writes` gets its rows.
-    pub(crate) fn take(&mut self, page: Page, writes: &mut Vec<Write>) -> Result<Taken, StoreError> {
+    pub(crate) fn take(
+        &mut self,
+        page: Page,
+        now_ms: u64,
+        writes: &mut Vec<Write>,
+    ) -> Result<Taken, StoreError> {
+        self.heard_ms = now_ms;
         if page.number < self.next_number {
             return Ok(Taken::Acknowledge);
         }
@@ -257,6 +288,9 @@ impl Receiving {
                     detail: format!("{error}"),
                 };
                 let key = RowKey::decode(&suffix).map_err(damaged)?;
+                if !self.machine.needs(&key) {
+                    continue;
+                }
                 self.machine.restore(&key, &value).map_err(damaged)?;
             }
             let key = [&self.space.first()[..], &suffix[..]].concat();

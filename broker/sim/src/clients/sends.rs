@@ -16,11 +16,15 @@ impl Clients {
         // A dead-letter queue only gets what its sources give up.
         let queue = self.live_queue(history, |queue| !queue.name.starts_with("dead"))?;
         let known = &history.queues[queue];
-        let count = if self.rng.u8(..3) == 0 { self.rng.usize(2..=10) } else { 1 };
+        let count = match self.rng.u8(..60) {
+            0 if self.has_bulk => self.rng.usize(100..=600),
+            1..20 => self.rng.usize(2..=10),
+            _ => 1,
+        };
         let mut messages: Vec<SentMessage> = Vec::with_capacity(count);
         for _ in 0..count {
             let first_group = messages.first().and_then(|first| first.group.clone());
-            let mut message = self.message(queue, known, first_group);
+            let mut message = self.message(queue, known, first_group, count > 10);
             if known.attributes.kind == QueueKind::Standard {
                 message.deduplication = None;
             }
@@ -35,8 +39,10 @@ impl Clients {
         queue: QueueNumber,
         known: &KnownQueue,
         first_group: Option<Box<str>>,
+        is_bulk: bool,
     ) -> SentMessage {
         let bytes = match self.rng.u8(..20) {
+            _ if is_bulk => BODY_BYTES_MIN,
             0 => self.rng.u32(2_000..20_000),
             1..5 => self.rng.u32(100..2_000),
             _ => self.rng.u32(BODY_BYTES_MIN..100),
@@ -47,6 +53,10 @@ impl Clients {
             _ => None,
         };
         let mut group: Option<Box<str>> = Some((*pick(&mut self.rng, GROUPS)).into());
+        if is_bulk {
+            // One long backlog.
+            group = Some(GROUPS[0].into());
+        }
         let mut deduplication = None;
         match known.attributes.kind {
             QueueKind::Standard => {
@@ -60,7 +70,7 @@ impl Clients {
                 if is_by_group && first_group.is_some() {
                     group = first_group;
                 }
-                if self.rng.bool() {
+                if !is_bulk && self.rng.bool() {
                     deduplication = Some(self.deduplication_id(queue, is_by_group, &mut group));
                 }
             }

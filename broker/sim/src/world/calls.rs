@@ -7,7 +7,9 @@ use cmq_engine::command::NewMessage;
 use cmq_engine::outcome::Deleted;
 
 use super::{Event, Phase, World};
-use crate::history::{Action, HandleSource, History, KnownQueue, Operation, OperationId, Origin, SentMessage, body};
+use crate::history::{
+    Action, HandleSource, History, KnownQueue, Operation, OperationId, Origin, SentMessage, body,
+};
 use crate::tally::{Deed, Sight};
 
 /// Time that a client waits for an answer beside the wait it asked for, microseconds.
@@ -44,9 +46,8 @@ impl World {
 
     /// A queue whose removal was asked for, and not answered.
     pub(super) fn half_removed(&self) -> Option<usize> {
-        let is_half_removed = |queue: &KnownQueue| {
-            queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed
-        };
+        let is_half_removed =
+            |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed;
         self.history.queues.iter().position(is_half_removed)
     }
 

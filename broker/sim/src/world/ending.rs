@@ -99,8 +99,7 @@ impl World {
                 return Ok(());
             }
             if self.now_us > limit_us {
-                let state: Vec<String> =
-                    self.nodes.iter().map(Node::describe).collect();
+                let state: Vec<String> = self.nodes.iter().map(Node::describe).collect();
                 let detail = format!("a healed broker does not come level: {}", state.join("; "));
                 return Err(Finding::new("no progress", detail));
             }

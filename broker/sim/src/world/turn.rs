@@ -230,7 +230,8 @@ impl World {
             };
             self.trace.mix_bytes(key);
             self.trace.mix_bytes(value);
-            self.trace.note(self.now_us, || format!("    {verb} {tree:?} {:02x?} {} bytes", &key[..], value.len()));
+            self.trace
+                .note(self.now_us, || format!("    {verb} {tree:?} {:02x?} {} bytes", &key[..], value.len()));
         }
         let node = self.node(id);
         node.disk.submit(batch);
