@@ -56,6 +56,7 @@ enum Failure {
 /// Runs the broker until it is told to stop. Fails with a line that says why.
 pub fn run(config: Config) -> ExitCode {
     start_log(config.log_format);
+    raise_descriptor_limit();
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let result = match runtime {
@@ -77,6 +78,16 @@ fn start_log(format: LogFormat) {
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// Every connection takes a descriptor, and shells often allow 1,024 where the system allows many more.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

@@ -593,6 +593,11 @@ impl<T> Group<T> {
             first.position += command.bodies() as u16;
             if *command == Command::Expire {
                 self.expire_in_flight = false;
+                let due_ms = self.machine.shard().and_then(|shard| shard.next_due_ms());
+                if due_ms.is_some_and(|due_ms| due_ms <= stamp_ms) {
+                    // One command does a bounded share; what it left goes on at once.
+                    self.last_expire_ms = 0;
+                }
             }
             // Before the effects, which may let go of bodies that this very entry handed out.
             if let Some(asker) = askers.next() {
