@@ -79,16 +79,20 @@ impl Clients {
         (self.whom(&action, leaders), action)
     }
 
-    /// The next step of emptying all queues.
-    pub(crate) fn drain(&mut self, history: &History, leaders: &Leaders) -> (NodeId, Action) {
-        let action = self.handles.next_delete(&mut self.rng, true).unwrap_or_else(|| {
-            let live = live_queues(history, |_| true);
-            self.drain_cursor += 1;
-            let queue = live[self.drain_cursor % live.len()];
-            Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(20_000) }
-        });
-        let node = self.known(&action, leaders).unwrap_or(1);
-        (node, action)
+    /// The next step of emptying all queues: handles that were received are used, then more is received from one of the
+    /// queues that `stored` says hold something, from the node that has it.
+    pub(crate) fn drain(
+        &mut self,
+        leaders: &Leaders,
+        stored: &[(NodeId, QueueNumber)],
+    ) -> Option<(NodeId, Action)> {
+        if let Some(action) = self.handles.next_delete(&mut self.rng, true) {
+            let node = self.known(&action, leaders)?;
+            return Some((node, action));
+        }
+        self.drain_cursor += 1;
+        let (node, queue) = *stored.get(self.drain_cursor % stored.len().max(1))?;
+        Some((node, Action::Receive { queue, max: 16, wait_ms: 0, visibility_ms: Some(20_000) }))
     }
 
     /// Whether all handles that were received are used.

@@ -29,7 +29,8 @@ pub struct Plan {
     pub shards: u16,
     /// Operations that must be answered for certain.
     pub operations: u64,
-    /// Faults at least.
+    /// Faults at least. When they are done, further ones are rare, so that a broker which one replica has left gets its
+    /// work done.
     pub faults: u64,
     /// Clients that work at the same time, each with one operation.
     pub clients: usize,
@@ -65,6 +66,7 @@ impl Plan {
             keeps_order: rng.bool(),
         };
         let is_silent = rng.u8(..4) == 0;
+        let faults = rng.u64(3..=60);
         let config = Config {
             voters: (1..=REPLICAS).collect(),
             body_bytes: *pick(&mut rng, &[0, 2_000, 1 << 20]),
@@ -80,14 +82,14 @@ impl Plan {
             seed,
             shards,
             operations: rng.u64(1_000..1_200),
-            faults: rng.u64(3..=20),
+            faults,
             clients: rng.usize(6..=20),
             has_bulk: rng.u8(..3) == 0,
             rest_us: rng.u64(50_000..400_000),
             skew_ms: *pick(&mut rng, &[0, 0, 20, 400]),
             link,
             sync_us: (100, *pick(&mut rng, &[300, 2_000, 8_000])),
-            fault_us: rng.u64(300_000..3_000_000),
+            fault_us: rng.u64(10_000_000..30_000_000) / faults,
             silence_ms: is_silent.then(|| rng.u64(155_000..330_000)),
             config,
         }

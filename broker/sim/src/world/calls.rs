@@ -38,7 +38,13 @@ impl World {
                 None => return self.at(100_000, Event::Client(client)),
             },
             Phase::Storm => self.clients.next(&mut self.history, &leaders),
-            Phase::Drain => self.clients.drain(&self.history, &leaders),
+            Phase::Drain => {
+                let stored = self.stores();
+                match self.clients.drain(&leaders, &stored) {
+                    Some(step) => step,
+                    None => return self.at(20_000, Event::Client(client)),
+                }
+            }
             Phase::Calm => return self.at(500_000, Event::Client(client)),
         };
         self.ask(client, node, action);

@@ -10,7 +10,7 @@ use cmq_engine::row::RowKey;
 use super::node::Node;
 use super::{Event, Phase, World};
 use crate::finding::{Finding, Verdict};
-use crate::history::Action;
+use crate::history::{Action, QueueNumber};
 use crate::plan::REPLICAS;
 
 /// Time after which every lease, delay, and short retention is over, microseconds.
@@ -176,6 +176,17 @@ impl World {
             }
         }
         Ok(drained.len() as u64)
+    }
+
+    /// Which nodes have messages of which queues to hand out.
+    pub(super) fn stores(&self) -> Vec<(NodeId, QueueNumber)> {
+        let mut stores = Vec::new();
+        for (number, queue) in self.history.queues.iter().enumerate() {
+            let Some(id) = queue.id.filter(|_| queue.removal_asked_us.is_none()) else { continue };
+            let has_some = |node: &&Node| node.counts(id).is_some_and(|counts| counts.active > 0);
+            stores.extend(self.nodes.iter().filter(has_some).map(|node| (node.id, number)));
+        }
+        stores
     }
 
     /// Messages in all queues, in whatever state; None while a group has no leader.

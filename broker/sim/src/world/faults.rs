@@ -23,6 +23,8 @@ pub(super) enum Relief {
     Writes(NodeId),
 }
 
+/// Time between two faults when enough have happened, microseconds.
+const RARE_US: std::ops::Range<u64> = 5_000_000..30_000_000;
 /// Time that a process which was asked to stop may take, microseconds.
 const STOP_US: u64 = 5_000_000;
 
@@ -39,7 +41,11 @@ impl World {
             self.trace.mix(&[self.now_us, 8, kind as u64, node]);
             self.trace.note(self.now_us, || format!("fault: {kind}, node {node}"));
         }
-        let delay_us = if has_happened { self.rng.u64(..=2 * self.plan.fault_us) } else { 10_000 };
+        let delay_us = match has_happened {
+            false => 10_000,
+            true if self.tally.faults() >= self.plan.faults => self.rng.u64(RARE_US),
+            true => self.rng.u64(..=2 * self.plan.fault_us),
+        };
         self.at(delay_us, Event::Blow);
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use cmq_broker::replication::driver::Driver;
 use cmq_broker::replication::{GroupId, Input, NodeId};
+use cmq_engine::attributes::QueueId;
+use cmq_engine::shard::Counts;
 use fastrand::Rng;
 
 use crate::disk::SimDisk;
@@ -111,6 +113,14 @@ impl Node {
 
     pub(super) fn serves(&self, group: GroupId) -> bool {
         matches!(&self.running, Running::Yes(process) if process.driver.serves(group))
+    }
+
+    /// What its shards hold of a queue; None when it leads none.
+    pub(super) fn counts(&self, queue: QueueId) -> Option<Counts> {
+        match &self.running {
+            Running::Yes(process) => process.driver.counts(queue),
+            Running::No | Running::Out => None,
+        }
     }
 
     /// For whoever reads a finding.
