@@ -30,6 +30,14 @@ pub enum Fault {
     VoteBeforeSync,
     /// A snapshot leaves out the last page of bodies.
     ShortSnapshot,
+    /// Bodies of finished messages stay on disk.
+    KeptBodies,
+    /// A receive that waits is forgotten when another one waits already.
+    ForgottenWaiter,
+    /// Leases end half a second early.
+    LeaseEndsEarly,
+    /// A message that moves to the dead-letter queue gets lost on the way.
+    LostDeadLetter,
 }
 
 impl Fault {
@@ -48,6 +56,10 @@ impl Fault {
         Self::BodyDeletedEarly,
         Self::VoteBeforeSync,
         Self::ShortSnapshot,
+        Self::KeptBodies,
+        Self::ForgottenWaiter,
+        Self::LeaseEndsEarly,
+        Self::LostDeadLetter,
     ];
 }
 

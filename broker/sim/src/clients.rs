@@ -34,6 +34,9 @@ impl Leaders {
     }
 }
 
+/// A deduplication id that was used: the message group and the hash.
+type UsedId = (Option<Box<str>>, u128);
+
 /// All clients of a broker. They share what they know, as clients of one application do.
 #[derive(Debug)]
 pub(crate) struct Clients {
@@ -41,8 +44,8 @@ pub(crate) struct Clients {
     nodes: u64,
     shards: u16,
     handles: Handles,
-    /// Deduplication ids that were used lately, by queue: the message group and the hash.
-    deduplication_ids: BTreeMap<QueueNumber, Vec<(Option<Box<str>>, u128)>>,
+    /// Deduplication ids that were used lately.
+    deduplication_ids: BTreeMap<QueueNumber, Vec<UsedId>>,
     next_deduplication_id: u64,
     drain_cursor: usize,
     has_bulk: bool,
@@ -75,7 +78,7 @@ impl Clients {
             }
             _ => Some(self.create_or_remove(history)),
         };
-        let action = action.unwrap_or_else(|| Action::Count(0));
+        let action = action.unwrap_or(Action::Count(0));
         (self.whom(&action, leaders), action)
     }
 

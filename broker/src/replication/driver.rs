@@ -12,6 +12,7 @@ use cmq_engine::catalogue::{Catalogue, CatalogueEvent, Change};
 use cmq_engine::command::{Command, NewMessage};
 use cmq_engine::faults::{self, Fault};
 use cmq_engine::outcome::{Refusal, Totals};
+use cmq_engine::row::RowKey;
 use cmq_engine::shard::Counts;
 
 use super::bodies::BodyCache;
@@ -80,6 +81,13 @@ impl Config {
     }
 }
 
+/// What a shard lacks of the catalogue: the revision that it has afterwards, whether the changes are the whole catalogue,
+/// and the changes.
+pub(crate) type Changes = (u64, bool, Vec<Change>);
+
+/// Applied index and state hash of a group, and all rows of its state machine but closed chunks.
+pub type GroupState = (u64, u64, Vec<(RowKey, Vec<u8>)>);
+
 /// What all groups share.
 pub(crate) struct Hub<T> {
     pub(crate) store: Arc<dyn Store + Send + Sync>,
@@ -102,7 +110,7 @@ pub(crate) struct Hub<T> {
     retries: Vec<Waiter<T>>,
     pub(crate) catalogue_revision: u64,
     /// Changes since a revision, for the shard that asked for them.
-    pub(crate) catalogue_changes: Option<(u64, (u64, bool, Vec<Change>))>,
+    pub(crate) catalogue_changes: Option<(u64, Changes)>,
     pub(crate) changes_wanted: Option<u64>,
     pub(crate) leadership_changed: bool,
     pub(crate) is_stopping: bool,
@@ -165,6 +173,9 @@ impl<T> Hub<T> {
 
     fn park(&mut self, waiter: Waiter<T>) {
         self.woken.insert(waiter.queue);
+        if faults::is_active(Fault::ForgottenWaiter) && self.waiters.of(waiter.queue) > 0 {
+            return;
+        }
         if let Err(waiter) = self.waiters.push(waiter) {
             self.out.replies.push((waiter.token, Reply::Busy("too many receives wait")));
         }
@@ -713,7 +724,7 @@ impl<T: Token> Driver<T> {
     }
 
     /// Applied index, state hash and all rows but closed chunks of a group, for comparing replicas.
-    pub fn state(&self, group: GroupId) -> Option<(u64, u64, Vec<(cmq_engine::row::RowKey, Vec<u8>)>)> {
+    pub fn state(&self, group: GroupId) -> Option<GroupState> {
         let group = self.groups.get(usize::from(group.0))?;
         Some((group.applied().0, group.machine.hash(), group.machine.export()))
     }

@@ -637,6 +637,9 @@ impl<T> Group<T> {
     fn take_effects(&mut self, effects: Effects, is_leader: bool, hub: &mut Hub<T>) {
         let space = self.space();
         for body in effects.dead_bodies {
+            if faults::is_active(Fault::KeptBodies) {
+                continue;
+            }
             hub.writes.push(Write::Delete(Tree::Log, space.body(body)));
             hub.bodies.remove(self.id, body);
         }
@@ -866,7 +869,7 @@ impl<T> Group<T> {
         let mut ended = Vec::new();
         for (peer, sending) in &mut self.sending {
             match sending.step(&*hub.store, now_ms, hub.persisted_batch)? {
-                Step::Send(page) => hub.send(*peer, self.id, PeerBody::SnapshotPage(Box::new(page))),
+                Step::Send(page) => hub.send(*peer, self.id, PeerBody::SnapshotPage(page)),
                 Step::Wait => {}
                 Step::GiveUp => ended.push((*peer, SnapshotStatus::Failure)),
                 Step::Done => ended.push((*peer, SnapshotStatus::Finish)),

@@ -94,7 +94,7 @@ pub(crate) struct Sending {
 /// What a sender does next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Send(Page),
+    Send(Box<Page>),
     Wait,
     GiveUp,
     Done,
@@ -166,12 +166,12 @@ impl Sending {
                 return Ok(Step::Wait);
             }
             self.sent_ms = now_ms;
-            return Ok(Step::Send(page.clone()));
+            return Ok(Step::Send(Box::new(page.clone())));
         }
         let page = self.next_page(store)?;
         self.page = Some(page.clone());
         self.sent_ms = now_ms;
-        Ok(Step::Send(page))
+        Ok(Step::Send(Box::new(page)))
     }
 
     fn next_page(&mut self, store: &dyn Store) -> Result<Page, StoreError> {

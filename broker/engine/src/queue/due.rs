@@ -2,6 +2,7 @@
 
 use super::{Context, Move, Queue};
 use crate::attributes::DeadLetterRule;
+use crate::faults::{self, Fault};
 use crate::lane::{Record, State};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{LaneId, Slot};
@@ -10,9 +11,10 @@ use crate::row::RowKey;
 impl Queue {
     /// Ends the delays and leases that are due, oldest first, as far as the steps go.
     pub(crate) fn end_timers(&mut self, context: &mut Context<'_>) {
+        let margin_ms = if faults::is_active(Fault::LeaseEndsEarly) { 500 } else { 0 };
         while context.steps > 0
             && let Some((due_ms, id, sequence)) = self.timers.first().copied()
-            && due_ms <= context.stamp_ms
+            && due_ms <= context.stamp_ms + margin_ms
         {
             context.steps -= 1;
             let record = self.lanes[&id].records[&sequence];
@@ -93,6 +95,9 @@ impl Queue {
     pub(super) fn dead_letter(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
         let Some(policy) = self.attributes.dead_letter else { return };
         let group = self.lanes.get(&id).and_then(|lane| lane.group.clone());
+        if faults::is_active(Fault::LostDeadLetter) {
+            return;
+        }
         context.moves.push(Move { source: self.epoch.queue, target: policy.queue, group, slot });
         self.totals.dead_lettered += 1;
     }

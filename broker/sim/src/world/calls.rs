@@ -1,5 +1,7 @@
 //! What passes between clients and nodes.
 
+use std::collections::BTreeSet;
+
 use cmq_broker::replication::{GroupId, Input, NodeId, Reply, Request};
 use cmq_engine::attributes::{QueueId, QueueKind};
 use cmq_engine::catalogue::{CatalogueCommand, CatalogueRefusal, PutMode};
@@ -14,6 +16,8 @@ use crate::tally::{Deed, Sight};
 
 /// Time that a client waits for an answer beside the wait it asked for, microseconds.
 const PATIENCE_US: u64 = 4_000_000;
+/// Time in which a receive that waits must be served when there is something to receive, microseconds.
+const WAKING_US: u64 = 500_000;
 /// Time on the way between a client and a node at most, microseconds.
 const CLIENT_DELAY_US: u64 = 400;
 
@@ -37,7 +41,7 @@ impl World {
                 Some(queue) => self.clients.remove(queue, &leaders),
                 None => return self.at(100_000, Event::Client(client)),
             },
-            Phase::Storm => self.clients.next(&mut self.history, &leaders),
+            Phase::Storm | Phase::Fair => self.clients.next(&mut self.history, &leaders),
             Phase::Drain => {
                 let stored = self.stores();
                 match self.clients.drain(&leaders, &stored) {
@@ -55,6 +59,32 @@ impl World {
         let is_half_removed =
             |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed;
         self.history.queues.iter().position(is_half_removed)
+    }
+
+    /// While nothing goes wrong, no receive waits for long beside messages that it could have.
+    pub(super) fn check_waiters(&mut self, id: NodeId) {
+        let now_us = self.now_us;
+        let (history, node) = (&self.history, &mut self.nodes[id as usize - 1]);
+        let Some(process) = node.process() else { return };
+        let waits_for = |operation: &OperationId| match history.operation(*operation).action {
+            Action::Receive { queue, wait_ms, .. } if wait_ms > 0 && !history.queues[queue].is_fifo() => {
+                history.queues[queue].id
+            }
+            _ => None,
+        };
+        let driver = &process.driver;
+        let is_ready = |queue: QueueId| driver.counts(queue).is_some_and(|counts| counts.active > 0);
+        let could_be_served = |operation: &&OperationId| waits_for(operation).is_some_and(is_ready);
+        let waiting: BTreeSet<OperationId> =
+            process.pending.iter().filter(could_be_served).copied().collect();
+        process.overdue.retain(|operation, _| waiting.contains(operation));
+        for operation in waiting {
+            let since_us = *process.overdue.entry(operation).or_insert(now_us);
+            if since_us + WAKING_US <= now_us {
+                let detail = format!("node {id}, operation {operation}");
+                return self.find("a receive waits beside messages", detail);
+            }
+        }
     }
 
     fn ask(&mut self, client: usize, node: NodeId, action: Action) {

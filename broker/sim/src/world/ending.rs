@@ -13,6 +13,10 @@ use crate::finding::{Finding, Verdict};
 use crate::history::{Action, QueueNumber};
 use crate::plan::REPLICAS;
 
+/// Time in which nodes start again and elect, microseconds.
+const HEALING_US: u64 = 2_000_000;
+/// Time for which clients work without any fault, microseconds.
+const FAIR_US: u64 = 6_000_000;
 /// Time after which every lease, delay, and short retention is over, microseconds.
 const REST_US: u64 = 40_000_000;
 /// Time in which a healed broker must be ready and its replicas level, microseconds.
@@ -22,8 +26,13 @@ const CHECKPOINT_US: u64 = 3_000_000;
 
 impl World {
     pub(super) fn end(&mut self) -> Verdict {
-        self.phase = Phase::Clearing;
+        self.phase = Phase::Calm;
         self.calm();
+        self.run_for(HEALING_US)?;
+        self.come_level()?;
+        self.phase = Phase::Fair;
+        self.run_for(FAIR_US)?;
+        self.phase = Phase::Clearing;
         self.run_until("queues are removed", |world| world.half_removed().is_none())?;
         self.phase = Phase::Calm;
         self.run_for(REST_US)?;

@@ -1,6 +1,6 @@
 //! A node: its disk, its clock, and the process that runs on it, or does not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cmq_broker::replication::driver::Driver;
@@ -35,6 +35,8 @@ pub(super) struct Process {
     pub(super) inbox: Vec<Input<OperationId>>,
     /// Requests that it has not answered.
     pub(super) pending: BTreeSet<OperationId>,
+    /// Receives that wait though they could be served, and since when.
+    pub(super) overdue: BTreeMap<OperationId, u64>,
     /// When its monotonic clock showed `monotonic_base_ms`.
     pub(super) started_us: u64,
     pub(super) monotonic_base_ms: u64,

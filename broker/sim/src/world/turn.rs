@@ -1,5 +1,7 @@
 //! What a process does: it starts, turns, and its outputs are carried out.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cmq_broker::replication::driver::Driver;
 use cmq_broker::replication::{
     Fatal, GroupId, Input, NodeId, Output, PeerBody, PeerMessage, Reply, World as Surroundings,
@@ -9,7 +11,7 @@ use cmq_engine::faults::{self, Fault};
 use raft::eraftpb::MessageType;
 
 use super::node::{Doom, Process, Running};
-use super::{Event, World};
+use super::{Event, Phase, World};
 use crate::disk::{LastBatch, Loss};
 use crate::guard::guarded;
 use crate::history::OperationId;
@@ -61,7 +63,8 @@ impl World {
                     number,
                     driver,
                     inbox: Vec::new(),
-                    pending: Default::default(),
+                    pending: BTreeSet::new(),
+                    overdue: BTreeMap::new(),
                     started_us: now_us,
                     monotonic_base_ms,
                     turn_us: None,
@@ -146,6 +149,9 @@ impl World {
         }
         self.compare_hashes(id);
         self.carry_out(id, output);
+        if self.phase == Phase::Fair {
+            self.check_waiters(id);
+        }
         self.plan_next_turn(id);
     }
 
