@@ -11,7 +11,7 @@ use cmq_engine::attributes::QueueId;
 use cmq_engine::catalogue::{Catalogue, CatalogueEvent, Change};
 use cmq_engine::command::{Command, NewMessage};
 use cmq_engine::faults::{self, Fault};
-use cmq_engine::outcome::{Refusal, Totals};
+use cmq_engine::outcome::{Deleted, Refusal, Totals};
 use cmq_engine::row::RowKey;
 use cmq_engine::shard::Counts;
 
@@ -427,7 +427,7 @@ impl<T: Token> Driver<T> {
                     self.groups.get_mut(usize::from(shard.0)).filter(|group| group.machine.shard().is_some());
                 match group {
                     None => {
-                        let verdicts = vec![super::group::UNKNOWN; deliveries.len()];
+                        let verdicts = vec![Deleted::Unknown; deliveries.len()];
                         self.hub.out.replies.push((token, Reply::Deleted(verdicts)));
                     }
                     Some(group) if !group.is_serving() => {
