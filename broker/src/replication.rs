@@ -9,6 +9,7 @@ pub mod driver;
 pub mod entry;
 mod fold;
 mod group;
+mod hub;
 pub mod keys;
 mod log;
 mod machine;

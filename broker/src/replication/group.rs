@@ -14,9 +14,9 @@ use cmq_engine::row::RowKey;
 use raft::eraftpb::{self, Message, MessageType};
 use raft::{RawNode, StateRole};
 
-use super::driver::Hub;
 use super::entry;
 use super::fold::{Asker, ENTRY_BYTES_MAX, Fold};
+use super::hub::Hub;
 use super::keys::{self, Space};
 use super::log::{GroupLog, encode_hard_state};
 use super::machine::Machine;

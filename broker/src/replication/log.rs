@@ -1,5 +1,6 @@
 //! One group's log as the `raft` crate sees it: recent entries in memory, older ones on disk.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub(crate) struct GroupLog {
     window: VecDeque<Entry>,
     window_bytes: usize,
     last: (u64, u64),
+    /// Why a read for Raft failed. Raft only understands that entries are gone, and takes other errors for bugs.
+    failure: Cell<Option<StoreError>>,
 }
 
 impl fmt::Debug for GroupLog {
@@ -130,6 +133,7 @@ impl GroupLog {
             hard_state: HardState::default(),
             window: VecDeque::new(),
             window_bytes: 0,
+            failure: Cell::new(None),
         };
         log.load_tail()?;
         if hard_state.commit > log.last.0 {
@@ -340,8 +344,20 @@ impl GroupLog {
     }
 }
 
-fn raft_error(error: StoreError) -> raft::Error {
-    raft::Error::Store(StorageError::Other(error.into()))
+impl GroupLog {
+    /// Tells Raft that what it wanted to read is gone; [`GroupLog::take_failure`] tells the group why.
+    fn gone(&self, error: StoreError) -> raft::Error {
+        self.failure.set(Some(error));
+        raft::Error::Store(StorageError::Compacted)
+    }
+
+    /// Why a read for Raft failed since the last time.
+    ///
+    /// # Errors
+    /// The failure, if there was one.
+    pub(crate) fn take_failure(&self) -> Result<(), StoreError> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
 }
 
 impl raft::Storage for GroupLog {
@@ -363,7 +379,7 @@ impl raft::Storage for GroupLog {
         let max_bytes = max_size.into().unwrap_or(u64::MAX);
         let first = self.window.front().map_or(self.last.0 + 1, |entry| entry.index);
         if low < first {
-            return self.read_entries(low, high.min(first), max_bytes).map_err(raft_error);
+            return self.read_entries(low, high.min(first), max_bytes).map_err(|error| self.gone(error));
         }
         let mut bytes = 0;
         let wanted = self.window.iter().skip((low - first) as usize).take((high - low) as usize);
@@ -382,7 +398,7 @@ impl raft::Storage for GroupLog {
         if index > self.last.0 {
             return Err(raft::Error::Store(StorageError::Unavailable));
         }
-        self.read_term(index).map_err(raft_error)
+        self.read_term(index).map_err(|error| self.gone(error))
     }
 
     fn first_index(&self) -> raft::Result<u64> {

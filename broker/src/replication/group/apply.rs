@@ -13,9 +13,9 @@ use raft::StateRole;
 use raft::eraftpb;
 
 use super::{Group, Proposal};
-use crate::replication::driver::Hub;
 use crate::replication::entry::{self, Commands};
 use crate::replication::fold::Asker;
+use crate::replication::hub::Hub;
 use crate::replication::machine::Machine;
 use crate::replication::waiters::Waiter;
 use crate::replication::{Fatal, GroupId, Received, Reply};

@@ -4,7 +4,7 @@ use cmq_engine::chunk::Pages;
 
 use super::propose::EXPIRE_INTERVAL_MS;
 use super::{Group, Remains};
-use crate::replication::driver::Hub;
+use crate::replication::hub::Hub;
 use crate::replication::keys::{self, Space};
 use crate::replication::machine::Machine;
 use crate::replication::{Fatal, GroupId};

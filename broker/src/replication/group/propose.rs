@@ -8,9 +8,9 @@ use cmq_engine::limits::LOG_INDEX_MAX;
 use raft::StateRole;
 
 use super::{Group, Proposal, raft_failure};
-use crate::replication::driver::Hub;
 use crate::replication::entry::{self, Commands};
 use crate::replication::fold::Operation;
+use crate::replication::hub::Hub;
 use crate::replication::machine::Machine;
 use crate::replication::{Fatal, GroupId, Reply};
 

@@ -3,7 +3,7 @@
 use raft::{SnapshotStatus, eraftpb};
 
 use super::{Group, Remains};
-use crate::replication::driver::Hub;
+use crate::replication::hub::Hub;
 use crate::replication::keys::{self, Space};
 use crate::replication::log::Progress;
 use crate::replication::machine::Machine;

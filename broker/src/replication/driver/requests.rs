@@ -1,0 +1,229 @@
+//! Requests on their way to a group: which shard takes them, who waits, whose turn it is when a message comes.
+
+use bytes::Bytes;
+use cmq_engine::attributes::QueueId;
+use cmq_engine::command::{Command, NewMessage};
+use cmq_engine::outcome::{Deleted, Refusal};
+
+use super::Driver;
+use crate::replication::fold::{Asker, Operation};
+use crate::replication::group::Group;
+use crate::replication::waiters::Waiter;
+use crate::replication::{GroupId, Reply, Request, Token};
+
+impl<T: Token> Driver<T> {
+    pub(super) fn request(&mut self, token: T, request: Request) {
+        if self.hub.is_stopping {
+            self.hub.out.replies.push((token, Reply::Stopping));
+            return;
+        }
+        match request {
+            Request::Catalogue(command) => {
+                let group = &mut self.groups[0];
+                if group.is_serving() {
+                    group.fold.push_catalogue(Some(token), command);
+                } else {
+                    self.hub.out.replies.push((token, Reply::NotLeader));
+                }
+            }
+            Request::Send { queue, messages, bodies, home } => {
+                self.send(token, queue, messages, bodies, home)
+            }
+            Request::Receive { queue, max, wait_ms, visibility_ms } => {
+                let ticket = self.hub.next_ticket;
+                self.hub.next_ticket += 1;
+                let deadline_ms = self.hub.world.monotonic_ms + wait_ms;
+                self.receive(Waiter { token, queue, max, visibility_ms, deadline_ms, ticket, claim: 0 });
+            }
+            Request::Delete { shard, deliveries, stale } => {
+                let group =
+                    self.groups.get_mut(usize::from(shard.0)).filter(|group| group.machine.shard().is_some());
+                match group {
+                    None => {
+                        let verdicts = vec![Deleted::Unknown; deliveries.len()];
+                        self.hub.out.replies.push((token, Reply::Deleted(verdicts)));
+                    }
+                    Some(group) if !group.is_serving() => {
+                        self.hub.out.replies.push((token, Reply::NotLeader))
+                    }
+                    Some(group) => {
+                        let command = Command::Delete { deliveries, stale };
+                        group.fold.push(Operation {
+                            asker: Asker::Client(token),
+                            command,
+                            bodies: Vec::new(),
+                        });
+                    }
+                }
+            }
+            Request::Count(queue) => {
+                let reply = match self.counts(queue) {
+                    Some(counts) => Reply::Counted(counts),
+                    None => Reply::NotLeader,
+                };
+                self.hub.out.replies.push((token, reply));
+            }
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        token: T,
+        queue: QueueId,
+        messages: Vec<NewMessage>,
+        bodies: Vec<Bytes>,
+        home: Option<GroupId>,
+    ) {
+        let reply = match self.choose_for_send(home) {
+            None => Reply::NotLeader,
+            Some(_) if !self.hub.world.has_room => Reply::DiskFull,
+            Some(at) => {
+                let group = &mut self.groups[at];
+                let refusal = group.machine.shard().and_then(|shard| shard.refusal(queue, &messages));
+                // A queue that the shard does not know yet comes with the catalogue's changes, before the send.
+                let is_behind =
+                    group.machine.shard().is_some_and(|shard| shard.revision() < self.hub.catalogue_revision);
+                match refusal {
+                    Some(refusal) if refusal != Refusal::QueueMissing || !is_behind => {
+                        Reply::Refused(refusal)
+                    }
+                    _ if !group.has_room() => Reply::Busy("too many sends wait for the disk"),
+                    _ => {
+                        let command = Command::Send { queue, messages };
+                        group.fold.push(Operation { asker: Asker::Client(token), command, bodies });
+                        return;
+                    }
+                }
+            }
+        };
+        self.hub.out.replies.push((token, reply));
+    }
+
+    /// The shards that this node leads, by their place among the groups.
+    pub(super) fn led(&self) -> impl Iterator<Item = usize> {
+        (1..self.groups.len()).filter(|at| self.groups[*at].is_serving())
+    }
+
+    pub(super) fn choose_for_send(&mut self, home: Option<GroupId>) -> Option<usize> {
+        let shards = self.groups.len() - 1;
+        if let Some(home) = home {
+            let at = usize::from(home.0);
+            return self.groups.get(at).is_some_and(Group::is_serving).then_some(at);
+        }
+        self.next_shard = (self.next_shard + 1) % shards;
+        let start = self.next_shard;
+        (0..shards).map(|offset| 1 + (start + offset) % shards).find(|at| self.groups[*at].is_serving())
+    }
+
+    /// The shard whose oldest message of the queue is the oldest, of those that have any ready.
+    pub(super) fn choose_for_receive(&mut self, queue: QueueId) -> Option<usize> {
+        let led: Vec<usize> = self.led().collect();
+        let mut best: Option<(u64, usize)> = None;
+        for at in led {
+            let group = &mut self.groups[at];
+            let stamp_ms = group.stamp_ms(&self.hub);
+            let Some(shard) = group.machine.shard() else { continue };
+            if !shard.may_have_ready(queue, stamp_ms) {
+                continue;
+            }
+            let oldest_ms = shard.counts(queue).and_then(|counts| counts.oldest_ms).unwrap_or(u64::MAX);
+            if best.is_none_or(|(so_far, _)| oldest_ms < so_far) {
+                best = Some((oldest_ms, at));
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
+    pub(super) fn receive(&mut self, waiter: Waiter<T>) {
+        if self.led().next().is_none() {
+            self.hub.out.replies.push((waiter.token, Reply::NotLeader));
+            return;
+        }
+        let is_first = self.hub.waiters.of(waiter.queue) == 0;
+        let waits = waiter.deadline_ms > self.hub.world.monotonic_ms;
+        match self.choose_for_receive(waiter.queue) {
+            Some(at) if is_first || !waits => {
+                let available = self.available(waiter.queue);
+                let claimed = self.hub.claims.get(&waiter.queue).copied().unwrap_or(0);
+                if waits && available <= claimed && claimed > 0 {
+                    self.hub.park(waiter);
+                } else {
+                    self.forward(waiter, at, available.saturating_sub(claimed));
+                }
+            }
+            _ if waits => self.hub.park(waiter),
+            _ => self.hub.out.replies.push((waiter.token, Reply::Received(Vec::new()))),
+        }
+    }
+
+    /// Puts a receive on its way through the log of a shard.
+    pub(super) fn forward(&mut self, mut waiter: Waiter<T>, at: usize, unclaimed: u64) {
+        let queue = waiter.queue;
+        let group = &mut self.groups[at];
+        let is_at_limit = group.machine.shard().is_some_and(|shard| shard.is_at_flight_limit(queue));
+        if is_at_limit {
+            self.hub.out.replies.push((waiter.token, Reply::Refused(Refusal::TooManyInFlight)));
+            return;
+        }
+        waiter.claim = unclaimed.clamp(1, u64::from(waiter.max));
+        *self.hub.claims.entry(queue).or_default() += waiter.claim;
+        let command = Command::Receive { queue, max: waiter.max, visibility_ms: waiter.visibility_ms };
+        group.fold.push(Operation { asker: Asker::Receive(waiter), command, bodies: Vec::new() });
+    }
+
+    pub(super) fn available(&self, queue: QueueId) -> u64 {
+        let shards = self.led().filter_map(|at| self.groups[at].machine.shard()?.counts(queue));
+        shards.map(|counts| counts.active).sum()
+    }
+
+    /// Serves waiters of queues in which something may have become ready, in the order of their arrival.
+    pub(super) fn wake(&mut self) {
+        for waiter in std::mem::take(&mut self.hub.retries) {
+            match self.choose_for_receive(waiter.queue) {
+                Some(at) => self.forward(waiter, at, 1),
+                None => self.hub.wait_on(waiter, false),
+            }
+        }
+        for queue in std::mem::take(&mut self.hub.woken) {
+            while self.hub.waiters.of(queue) > 0 {
+                let Some(at) = self.choose_for_receive(queue) else {
+                    self.dismiss_if_removed(queue);
+                    break;
+                };
+                let claimed = self.hub.claims.get(&queue).copied().unwrap_or(0);
+                let available = self.available(queue).max(u64::from(claimed == 0));
+                if available <= claimed {
+                    break;
+                }
+                let Some(waiter) = self.hub.waiters.pop(queue) else { break };
+                if !waiter.token.is_gone() {
+                    self.forward(waiter, at, available - claimed);
+                }
+            }
+        }
+        if self.hub.leadership_changed {
+            self.hub.leadership_changed = false;
+            if self.led().next().is_none() {
+                for waiter in self.hub.waiters.drain() {
+                    self.hub.out.replies.push((waiter.token, Reply::NotLeader));
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for a queue that is gone.
+    pub(super) fn dismiss_if_removed(&mut self, queue: QueueId) {
+        let is_known = self.led().any(|at| {
+            let group = &self.groups[at];
+            let shard = group.machine.shard();
+            shard.is_some_and(|shard| {
+                shard.epoch(queue).is_some() || shard.revision() < self.hub.catalogue_revision
+            })
+        });
+        if !is_known {
+            while let Some(waiter) = self.hub.waiters.pop(queue) {
+                self.hub.out.replies.push((waiter.token, Reply::Refused(Refusal::QueueMissing)));
+            }
+        }
+    }
+}
