@@ -287,10 +287,10 @@ impl Store for SimDisk {
             Bound::Excluded((tree, Bytes::copy_from_slice(to))),
         );
         for ((_, key), value) in inner.view.range(range) {
-            if !found.is_empty() && (found.len() >= limit.rows || bytes >= limit.bytes) {
+            bytes += key.len() + value.len();
+            if !found.is_empty() && (found.len() >= limit.rows || bytes > limit.bytes) {
                 break;
             }
-            bytes += key.len() + value.len();
             found.push((key.clone(), value.clone()));
         }
         let last = found.last().map(|(key, _)| key.clone()).unwrap_or_default();

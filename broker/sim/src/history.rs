@@ -24,6 +24,8 @@ pub struct KnownQueue {
     pub dead_letter: Option<QueueNumber>,
     /// Its number in the broker, once the creation was answered.
     pub id: Option<QueueId>,
+    /// When its creation was answered.
+    pub created_us: u64,
     /// When somebody first asked for its removal.
     pub removal_asked_us: Option<u64>,
     /// Whether the removal was answered.

@@ -76,6 +76,7 @@ impl Plan {
             checkpoint_interval_ms: *pick(&mut rng, &[20, 200, 1_000]),
             checkpoint_entries: *pick(&mut rng, &[5, 50, 1_000]),
             checkpoint_bytes: *pick(&mut rng, &[10_000, 1 << 20]),
+            snapshot_page_bytes: *pick(&mut rng, &[300, 3_000, 30_000, 1 << 20]),
             ..Config::standalone(shards, (0, [0; 32]))
         };
         Self {

@@ -58,6 +58,8 @@ pub struct Config {
     pub checkpoint_entries: u64,
     /// Bytes of entries after which a checkpoint is due. Bounds what a restart replays.
     pub checkpoint_bytes: usize,
+    /// Bytes of one page of a snapshot; at least one row goes into each.
+    pub snapshot_page_bytes: usize,
 }
 
 impl Config {
@@ -76,6 +78,7 @@ impl Config {
             checkpoint_interval_ms: 1_000,
             checkpoint_entries: 8_192,
             checkpoint_bytes: 16 << 20,
+            snapshot_page_bytes: 1 << 20,
         }
     }
 }

@@ -307,7 +307,7 @@ impl<T> Group<T> {
             self.advance_apply();
         }
         self.notice_leadership(hub);
-        Ok(())
+        Ok(self.raw.store().take_failure()?)
     }
 
     fn cache_bodies(&self, entries: &[eraftpb::Entry], hub: &mut Hub<T>) -> Result<(), Fatal> {
@@ -326,10 +326,10 @@ impl<T> Group<T> {
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 let now_ms = hub.world.monotonic_ms;
                 let (applied, space) = (self.applied(), self.space());
-                let batch = hub.building_batch();
-                self.sending
-                    .entry(to)
-                    .or_insert_with(|| Sending::new(message, applied, space, &self.machine, now_ms, batch));
+                let (batch, page_bytes) = (hub.building_batch(), hub.config.snapshot_page_bytes);
+                self.sending.entry(to).or_insert_with(|| {
+                    Sending::new(message, applied, space, &self.machine, now_ms, batch, page_bytes)
+                });
             } else {
                 hub.send(to, self.id, PeerBody::Raft(Box::new(message)));
             }

@@ -19,8 +19,8 @@ use super::machine::Machine;
 use super::{GroupId, NodeId};
 use crate::storage::{ScanLimit, Store, StoreError, Tree, Write};
 
-/// Rows and bytes of one page.
-const PAGE: ScanLimit = ScanLimit { rows: 4_096, bytes: 1 << 20 };
+/// Rows of one page.
+const PAGE_ROWS: usize = 4_096;
 /// Milliseconds after which a page is sent again.
 const RESEND_MS: u64 = 1_000;
 /// Milliseconds without a sign of the other side after which either gives up.
@@ -89,6 +89,7 @@ pub(crate) struct Sending {
     started_ms: u64,
     /// The storage has everything that belongs to the snapshot when this batch is durable.
     after_batch: u64,
+    page_bytes: usize,
 }
 
 /// What a sender does next.
@@ -108,6 +109,7 @@ impl Sending {
         machine: &Machine,
         now_ms: u64,
         after_batch: u64,
+        page_bytes: usize,
     ) -> Self {
         // The state machine may have moved on since Raft made the message.
         let metadata = message.mut_snapshot().mut_metadata();
@@ -124,6 +126,7 @@ impl Sending {
             heard_ms: now_ms,
             started_ms: now_ms,
             after_batch,
+            page_bytes,
         }
     }
 
@@ -178,7 +181,8 @@ impl Sending {
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut last = None;
-        while rows.len() < PAGE.rows && bytes < PAGE.bytes {
+        while rows.len() < PAGE_ROWS && bytes < self.page_bytes {
+            let limit = ScanLimit { rows: PAGE_ROWS - rows.len(), bytes: self.page_bytes - bytes };
             match &self.phase {
                 Phase::State => match self.rows.pop_front() {
                     Some((key, row)) => {
@@ -190,7 +194,7 @@ impl Sending {
                     None => self.phase = Phase::Chunks(self.space.chunks()),
                 },
                 Phase::Chunks(from) => {
-                    let found = store.scan(Tree::State, from, &self.space.end(), PAGE)?;
+                    let found = store.scan(Tree::State, from, &self.space.end(), limit)?;
                     self.phase = match found.last() {
                         Some((key, _)) => Phase::Chunks(after(key)),
                         None => Phase::Bodies(self.space.header(1)),
@@ -202,7 +206,7 @@ impl Sending {
                 }
                 Phase::Bodies(from) => {
                     let end = self.space.header(self.id.0 + 1);
-                    let found = store.scan(Tree::Log, from, &end, PAGE)?;
+                    let found = store.scan(Tree::Log, from, &end, limit)?;
                     let next = found.last().map(|(key, _)| after(key));
                     let is_short = faults::is_active(Fault::ShortSnapshot);
                     let bodies = found

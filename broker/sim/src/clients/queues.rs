@@ -21,6 +21,7 @@ fn queue(name: &str, attributes: QueueAttributes) -> KnownQueue {
         attributes,
         dead_letter: None,
         id: None,
+        created_us: 0,
         removal_asked_us: None,
         is_removed: false,
     }

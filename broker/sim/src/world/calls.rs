@@ -6,7 +6,7 @@ use cmq_broker::replication::{GroupId, Input, NodeId, Reply, Request};
 use cmq_engine::attributes::{QueueId, QueueKind};
 use cmq_engine::catalogue::{CatalogueCommand, CatalogueRefusal, PutMode};
 use cmq_engine::command::NewMessage;
-use cmq_engine::outcome::Deleted;
+use cmq_engine::outcome::{Deleted, Refusal};
 
 use super::{Event, Phase, World};
 use crate::history::{
@@ -18,6 +18,8 @@ use crate::tally::{Deed, Sight};
 const PATIENCE_US: u64 = 4_000_000;
 /// Time in which a receive that waits must be served when there is something to receive, microseconds.
 const WAKING_US: u64 = 500_000;
+/// Time in which every shard must know a queue that was created, microseconds.
+const KNOWN_US: u64 = 500_000;
 /// Time on the way between a client and a node at most, microseconds.
 const CLIENT_DELAY_US: u64 = 400;
 
@@ -59,6 +61,18 @@ impl World {
         let is_half_removed =
             |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed;
         self.history.queues.iter().position(is_half_removed)
+    }
+
+    /// While nothing goes wrong, every shard knows a queue soon after it was created.
+    fn check_missing(&mut self, id: OperationId) {
+        let operation = self.history.operation(id);
+        let (Action::Send { queue, .. } | Action::Receive { queue, .. }) = operation.action else { return };
+        let known = &self.history.queues[queue];
+        let is_old = known.created_us + KNOWN_US < operation.asked_us && known.removal_asked_us.is_none();
+        if self.phase == Phase::Fair && is_old {
+            let detail = format!("operation {id}, queue {}", known.name);
+            self.find("a queue is not known", detail);
+        }
     }
 
     /// While nothing goes wrong, no receive waits for long beside messages that it could have.
@@ -136,6 +150,9 @@ impl World {
             self.at(delay_us, Event::Over(id));
         }
         self.see(id, &reply);
+        if reply == Reply::Refused(Refusal::QueueMissing) {
+            self.check_missing(id);
+        }
         if is_heard && let Reply::Received(received) = &reply {
             self.at(delay_us, Event::Heard(received.clone()));
         }
@@ -148,7 +165,7 @@ impl World {
             (Action::Create(queue), Reply::Catalogue(outcome)) => {
                 let queue = &mut self.history.queues[*queue];
                 match outcome {
-                    Ok(Some(id)) => queue.id = Some(*id),
+                    Ok(Some(id)) => (queue.id, queue.created_us) = (Some(*id), self.now_us),
                     _ => queue.removal_asked_us = Some(self.now_us),
                 }
             }

@@ -50,10 +50,8 @@ impl<T> Group<T> {
         }
         self.led_term = term;
         self.clock = None;
-        self.proposed_revision = 0;
-        self.founding = false;
-        self.expire_in_flight = false;
         self.last_stamp_ms = 0;
+        self.forget_own();
         for proposal in mem::take(&mut self.proposals) {
             self.fail(proposal, hub);
         }
@@ -66,12 +64,23 @@ impl<T> Group<T> {
         hub.leadership_changed = true;
     }
 
+    /// The leader's own operations may not come through: they are proposed again. Each does nothing the second time.
+    fn forget_own(&mut self) {
+        self.proposed_revision = 0;
+        self.founding = false;
+        self.expire_in_flight = false;
+    }
+
     /// Makes entries of the requests that wait, and of what the leader itself has to do.
     pub(crate) fn propose(&mut self, hub: &mut Hub<T>) -> Result<(), Fatal> {
         if !self.is_serving() {
             return Ok(());
         }
         self.propose_own(hub);
+        if hub.changes_wanted.is_some() {
+            // What waits may be for a queue that this shard learns of only now.
+            return Ok(());
+        }
         let mut bytes = 0;
         while !self.fold.is_empty() && bytes < PROPOSE_BYTES_MAX {
             let index = self.raw.raft.raft_log.last_index() + 1;
@@ -104,6 +113,7 @@ impl<T> Group<T> {
                 }
                 Err(raft::Error::ProposalDropped) => {
                     self.fail(proposal, hub);
+                    self.forget_own();
                     break;
                 }
                 Err(error) => return Err(raft_failure(self.id, &error)),
