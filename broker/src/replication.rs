@@ -211,6 +211,14 @@ pub enum Fatal {
         /// Where.
         index: u64,
     },
+    /// Shards cannot be taken away.
+    #[error("the volume has {stored} shards, which cannot become {wanted}: start with --shards {stored}")]
+    FewerShards {
+        /// Shards on the volume.
+        stored: u16,
+        /// Shards that were asked for.
+        wanted: u16,
+    },
     /// The Raft library refused.
     #[error("group {group}: {detail}")]
     Raft {

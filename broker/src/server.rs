@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cmq_engine::attributes::{DeadLetterPolicy, QueueId};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -92,6 +92,8 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
+    // Heard from here on: a recovery may take a while, and a container's first process ignores what nobody listens for.
+    let mut asked = Stop::listen()?;
     // Everything that a person may have got wrong comes before anything is written.
     let declared = config.manifests.as_deref().map(manifests::load).transpose()?.unwrap_or_default();
     let access = config.access_keys.as_deref().map(Access::from_file).transpose()?;
@@ -119,13 +121,28 @@ async fn serve(config: Config) -> Result<(), Failure> {
         let (config, feed) = (config.clone(), feed.clone());
         // Opening a volume takes seconds of disk work.
         let opening = tokio::task::spawn_blocking(move || open(&config, budget, feed, recovered));
-        opening.await.map_err(|error| Failure::System("open the volume", error.into()))??
+        let opened = tokio::select! {
+            opened = opening => opened,
+            // Nothing was served yet, and the volume is as a crash would leave it.
+            () = asked.heard() => return Ok(()),
+        };
+        opened.map_err(|error| Failure::System("open the volume", error.into()))??
     };
     let handle = node.handle();
     let service = Service::new(handle.clone(), feed, config.shards, config.recreate_wait());
     metrics.node.set_source(figures_of(service.clone(), store));
     say_what_is_open(&config, &dir, access.is_none());
-    declare(&service, &declared, has_recovered.clone()).await?;
+    let declaring = tokio::select! {
+        result = declare(&service, &declared, has_recovered.clone()) => result,
+        () = asked.heard() => Ok(()),
+    };
+    if let Err(failure) = declaring {
+        handle.stop();
+        // A node that failed knows better why its queues could not be declared.
+        let ended = tokio::task::spawn_blocking(move || node.join()).await;
+        ended.map_err(|error| Failure::System("join the driver", error.into()))??;
+        return Err(failure);
+    }
 
     let limits = Limits { body_bytes: budget.inbound as usize, ..Limits::default() };
     let clients = {
@@ -149,7 +166,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     let early = tokio::select! {
         result = &mut ended => Some(result),
-        () = asked_to_stop() => None,
+        () = asked.heard() => None,
     };
     ready.send_replace(false);
     stop.send_replace(true);
@@ -235,6 +252,9 @@ async fn declare(
 ) -> Result<(), Failure> {
     // A sender that is gone belongs to a node that failed, which the calls below will say.
     let _ = recovered.wait_for(|recovered| *recovered).await;
+    for warning in declared.iter().filter_map(|queue| queue.cluster_warning.as_ref()) {
+        tracing::warn!("{warning}");
+    }
     if declared.iter().any(|queue| queue.ignored_placement) {
         tracing::info!("manifests say where queues run; a broker that runs alone ignores that");
     }
@@ -258,23 +278,28 @@ async fn declare(
     Ok(())
 }
 
-async fn asked_to_stop() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => _ = signal.recv().await,
-            Err(error) => {
-                tracing::warn!(%error, "cannot hear SIGTERM");
-                std::future::pending::<()>().await;
+/// Who asks the process to end: SIGTERM or SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    was_heard: bool,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::System("listen for signals", error));
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, was_heard: false })
+    }
+
+    /// Returns when the process was asked to end, now or before.
+    async fn heard(&mut self) {
+        if !self.was_heard {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
             }
-        }
-    };
-    tokio::select! {
-        () = terminate => {}
-        result = tokio::signal::ctrl_c() => {
-            if let Err(error) = result {
-                tracing::warn!(%error, "cannot hear SIGINT");
-                std::future::pending::<()>().await;
-            }
+            self.was_heard = true;
         }
     }
 }

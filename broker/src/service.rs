@@ -115,6 +115,7 @@ impl Service {
             shards: self.inner.shards,
         };
         let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
+        tracing::info!(queue = name, owner, "queue is in place");
         id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
     }
 
@@ -125,6 +126,7 @@ impl Service {
     pub async fn delete_queue(&self, name: &str) -> Result<(), ServiceError> {
         let command = CatalogueCommand::Delete { name: name.into(), owner: None };
         self.change_catalogue(command, name, "").await?;
+        tracing::info!(queue = name, "queue deleted");
         Ok(())
     }
 

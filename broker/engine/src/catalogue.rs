@@ -63,6 +63,8 @@ impl QueueEntry {
 pub enum CatalogueEvent {
     /// Cluster id and handle key are known.
     Founded,
+    /// These are all queues: a replica read, or received, the catalogue as a whole.
+    Reloaded(Vec<Arc<QueueEntry>>),
     /// The queue is as given from now on.
     Put(Arc<QueueEntry>),
     /// The queue is gone.

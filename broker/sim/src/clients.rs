@@ -16,21 +16,27 @@ use handles::Handles;
 
 pub(crate) use queues::population;
 
-/// Who leads what, as a client would find out by asking around.
+/// Who leads what, as a client would find out by asking around. A leader that was cut off may still think that it leads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leaders {
-    /// The node that serves each group, by the number of the group.
-    pub(crate) of_group: Vec<Option<NodeId>>,
+    /// The nodes that serve each group, by the number of the group.
+    pub(crate) of_group: Vec<Vec<NodeId>>,
 }
 
 impl Leaders {
-    fn of(&self, group: GroupId) -> Option<NodeId> {
-        self.of_group.get(usize::from(group.0)).copied().flatten()
+    fn of(&self, group: GroupId, rng: &mut Rng) -> Option<NodeId> {
+        let leaders = self.of_group.get(usize::from(group.0)).filter(|leaders| !leaders.is_empty())?;
+        Some(*pick(rng, leaders))
     }
 
     fn of_any_shard(&self, rng: &mut Rng) -> Option<NodeId> {
-        let leaders: Vec<NodeId> = self.of_group.iter().skip(1).copied().flatten().collect();
+        let leaders: Vec<NodeId> = self.of_group.iter().skip(1).flatten().copied().collect();
         if leaders.is_empty() { None } else { Some(*pick(rng, &leaders)) }
+    }
+
+    /// Whether every group has one.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.of_group.iter().all(|leaders| !leaders.is_empty())
     }
 }
 
@@ -130,11 +136,11 @@ impl Clients {
     /// The node that does it, if there is one now.
     fn known(&mut self, action: &Action, leaders: &Leaders) -> Option<NodeId> {
         match action {
-            Action::Create(_) | Action::Remove(_) => leaders.of(GroupId::CATALOGUE),
+            Action::Create(_) | Action::Remove(_) => leaders.of(GroupId::CATALOGUE, &mut self.rng),
             Action::Send { home: Some(home), .. } => {
-                leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16))
+                leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16), &mut self.rng)
             }
-            Action::Delete { shard, .. } => leaders.of(*shard),
+            Action::Delete { shard, .. } => leaders.of(*shard, &mut self.rng),
             Action::Send { .. } | Action::Receive { .. } | Action::Count(_) => {
                 leaders.of_any_shard(&mut self.rng)
             }

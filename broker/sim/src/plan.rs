@@ -69,7 +69,7 @@ impl Plan {
         let faults = rng.u64(3..=60);
         let config = Config {
             voters: (1..=REPLICAS).collect(),
-            body_bytes: *pick(&mut rng, &[0, 2_000, 1 << 20]),
+            body_bytes: *pick(&mut rng, &[0, 2_000, 1 << 20, 1 << 20]),
             page_bytes: *pick(&mut rng, &[0, 40_000]),
             cached_backlog_max: *pick(&mut rng, &[0, 10, 4_096]),
             log_keep: rng.u64(0..200),

@@ -255,8 +255,8 @@ impl World {
 
     fn leaders(&self) -> Leaders {
         let group = |group: u16| {
-            let mut serving = self.nodes.iter().filter(|node| node.serves(GroupId(group)));
-            serving.next_back().map(|node| node.id)
+            let serving = self.nodes.iter().filter(|node| node.serves(GroupId(group)));
+            serving.map(|node| node.id).collect()
         };
         Leaders { of_group: (0..=self.plan.shards).map(group).collect() }
     }

@@ -42,6 +42,7 @@ pub async fn serve(
         service,
         access,
         bodies: Budget::new(limits.body_bytes),
+        answers: Budget::new(limits.body_bytes),
         calls: CallMetrics::new(metrics.registry(), "cmq", actions, cmq::OUTER_CODES),
         next_request_id: AtomicU64::new(first_request_id()),
     }));
@@ -55,6 +56,8 @@ struct Shared {
     service: Service,
     access: Access,
     bodies: Budget,
+    /// Answers that are on their way, for as long as a slow client takes to read them.
+    answers: Budget,
     calls: CallMetrics,
     next_request_id: AtomicU64,
 }
@@ -73,12 +76,27 @@ impl Handler for Port {
                 Read::Elsewhere(response) => return response,
             };
             self.0.calls.record(answer.action.map(|action| action as usize), answer.code, started.elapsed());
-            json(answer.body)
+            json(self.hold(answer.body))
         }
     }
 
     fn panicked(&self) -> Response {
         json(self.refuse(&cmq::Error::INTERNAL).body)
+    }
+}
+
+/// Answers below this many bytes are not counted: the bound of connections bounds them.
+const ANSWER_COUNTED_BYTES_MIN: usize = 16 << 10;
+
+/// An answer with its share of the memory for answers.
+struct Held {
+    body: Bytes,
+    _share: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -99,6 +117,18 @@ impl Port {
 
     fn refuse(&self, error: &cmq::Error) -> cmq::Answer {
         cmq::refuse(self.request_id(), error)
+    }
+
+    /// Counts a large answer against the memory for answers until its client has read it. Messages in an answer that
+    /// finds no room come back when their lease ends.
+    fn hold(&self, body: Bytes) -> Bytes {
+        if body.len() < ANSWER_COUNTED_BYTES_MIN {
+            return body;
+        }
+        match self.0.answers.reserve(body.len()) {
+            Ok(share) => Bytes::from_owner(Held { body, _share: share }),
+            Err(error) => self.refuse(&error.into()).body,
+        }
     }
 
     async fn read(&self, head: &Parts, body: &mut Incoming) -> Read {

@@ -20,7 +20,7 @@ use super::hub::Hub;
 use super::keys;
 use super::waiters::Waiters;
 use super::{Fatal, GroupId, Input, NodeId, Output, Reply, Token, World};
-use crate::storage::{Batch, Store, StoreError, Tree};
+use crate::storage::{Batch, Store, Tree};
 
 /// Milliseconds between two ticks of the Raft protocol.
 pub const TICK_MS: u64 = 100;
@@ -28,8 +28,11 @@ pub const TICK_MS: u64 = 100;
 const TICKS_MAX: u64 = 3;
 /// Milliseconds after which rows that nobody waits for are written.
 const FLUSH_MS: u64 = 1_000;
-/// Bytes of rows that nobody waits for, at which they are written.
+/// Rows that nobody waits for, at which they are written.
 const FLUSH_WRITES: usize = 16_384;
+
+/// Changes of the catalogue in one entry of a shard.
+const CHANGES_PER_ENTRY: usize = 4_096;
 
 /// What a driver is, fixed for its life.
 #[derive(Clone, Debug)]
@@ -161,10 +164,7 @@ impl<T: Token> Driver<T> {
         let stored = hub.store.get(Tree::Meta, keys::SHARDS)?.and_then(|row| row[..].try_into().ok());
         let stored = stored.map_or(0, u16::from_be_bytes);
         if stored > wanted {
-            let detail = format!(
-                "the volume has {stored} shards, which cannot become {wanted}: start with --shards {stored}"
-            );
-            return Err(StoreError::Damaged { place: "number of shards".into(), detail }.into());
+            return Err(Fatal::FewerShards { stored, wanted });
         }
         if stored < wanted {
             hub.put(
@@ -311,6 +311,9 @@ impl<T: Token> Driver<T> {
         .into_iter()
         .flatten()
         .min();
+        if !self.hub.woken.is_empty() {
+            return Some(self.hub.world.monotonic_ms);
+        }
         if self.outstanding {
             // Everything else moves on when the batch is durable.
             return wakes;
@@ -333,6 +336,3 @@ impl<T: Token> Driver<T> {
         Some((group.applied().0, group.machine.hash()))
     }
 }
-
-/// Changes of the catalogue in one entry of a shard.
-const CHANGES_PER_ENTRY: usize = 4_096;

@@ -77,7 +77,9 @@ impl<T> Hub<T> {
         }
     }
 
+    /// What was set aside for a receive may go to others that wait.
     pub(crate) fn release_claim(&mut self, waiter: &Waiter<T>) {
+        self.woken.insert(waiter.queue);
         if let Some(claimed) = self.claims.get_mut(&waiter.queue) {
             *claimed -= waiter.claim;
             if *claimed == 0 {
@@ -110,7 +112,6 @@ impl<T> Hub<T> {
 
     pub(crate) fn reload_catalogue(&mut self, catalogue: &Catalogue) {
         self.catalogue_revision = catalogue.revision();
-        self.out.events.push(CatalogueEvent::Founded);
-        self.out.events.extend(catalogue.queues().cloned().map(CatalogueEvent::Put));
+        self.out.events.push(CatalogueEvent::Reloaded(catalogue.queues().cloned().collect()));
     }
 }

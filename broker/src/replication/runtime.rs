@@ -90,7 +90,7 @@ impl std::fmt::Debug for NodeHandle {
 }
 
 impl NodeHandle {
-    /// Asks and waits for the answer. Dropping the future withdraws a receive that waits.
+    /// Asks and waits for the answer. A receive whose future was dropped is handed nothing any more.
     pub async fn request(&self, request: Request) -> Reply {
         let (token, answer) = oneshot::channel();
         if let Some(refusal) = self.post(token, request) {
@@ -241,6 +241,24 @@ impl Clock {
     }
 }
 
+/// Closes the inbox when the driver ends, in whatever way: by order, by a failure, or by a panic.
+struct Over {
+    inbox: Arc<Inbox>,
+    ready: watch::Sender<bool>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let mut mail = self.inbox.lock();
+        mail.is_over = true;
+        // Whoever waits for an answer gets "stopping" from the dropped token.
+        mail.inputs.clear();
+        mail.looks.clear();
+        drop(mail);
+        self.ready.send_replace(false);
+    }
+}
+
 struct Turning<E> {
     driver: Driver<Token>,
     store: FjallStore,
@@ -253,15 +271,9 @@ struct Turning<E> {
 
 impl<E: FnMut(CatalogueEvent)> Turning<E> {
     fn run(mut self) -> Result<(), Fatal> {
-        let result = self.turn_until_over();
-        let mut mail = self.inbox.lock();
-        mail.is_over = true;
-        // Whoever waits for an answer gets "stopping" from the dropped token.
-        mail.inputs.clear();
-        mail.looks.clear();
-        drop(mail);
-        self.ready.send_replace(false);
-        result?;
+        let over = Over { inbox: self.inbox.clone(), ready: self.ready.clone() };
+        self.turn_until_over()?;
+        drop(over);
         Ok(self.committer.close()?)
     }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cmq_engine::attributes::QueueId;
 
+use super::Token;
+
 /// Waiters of one queue at most.
 pub(crate) const WAITERS_PER_QUEUE_MAX: usize = 10_000;
 /// Waiters of a node at most.
@@ -46,9 +48,14 @@ impl<T> Waiters<T> {
         self.queues.get(&queue).map_or(0, BTreeMap::len)
     }
 
+    /// Whether a bound is reached.
+    pub(crate) fn is_full(&self, queue: QueueId) -> bool {
+        self.len() >= WAITERS_MAX || self.of(queue) >= WAITERS_PER_QUEUE_MAX
+    }
+
     /// Adds a waiter at its place in the order of arrival; gives it back when a bound is reached.
     pub(crate) fn push(&mut self, waiter: Waiter<T>) -> Result<(), Waiter<T>> {
-        if self.len() >= WAITERS_MAX || self.of(waiter.queue) >= WAITERS_PER_QUEUE_MAX {
+        if self.is_full(waiter.queue) {
             return Err(waiter);
         }
         self.deadlines.insert((waiter.deadline_ms, waiter.ticket, waiter.queue));
@@ -69,6 +76,26 @@ impl<T> Waiters<T> {
         let waiter = self.queues.get_mut(&queue)?.remove(&ticket)?;
         self.forget(&waiter);
         Some(waiter)
+    }
+
+    /// Gives up the places of those who left. Called when a bound is reached.
+    pub(crate) fn forget_gone(&mut self, queue: QueueId)
+    where
+        T: Token,
+    {
+        let Some(waiters) = self.queues.get_mut(&queue) else { return };
+        let gone: Vec<u64> =
+            waiters.values().filter(|waiter| waiter.token.is_gone()).map(|waiter| waiter.ticket).collect();
+        for ticket in gone {
+            if let Some(waiter) = self.queues.get_mut(&queue).and_then(|waiters| waiters.remove(&ticket)) {
+                self.forget(&waiter);
+            }
+        }
+    }
+
+    /// Queues for which somebody waits.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.queues.keys().copied()
     }
 
     fn forget(&mut self, waiter: &Waiter<T>) {

@@ -26,6 +26,10 @@ impl Directory {
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             CatalogueEvent::Founded => {}
+            CatalogueEvent::Reloaded(entries) => {
+                queues.by_id = entries.iter().map(|entry| (entry.id, entry.clone())).collect();
+                queues.by_name = entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+            }
             CatalogueEvent::Put(entry) => {
                 queues.by_id.insert(entry.id, entry.clone());
                 queues.by_name.insert(entry.name.clone(), entry);

@@ -97,7 +97,7 @@ impl World {
                 return false;
             }
         }
-        self.leaders().of_group.iter().all(Option::is_some)
+        self.leaders().are_complete()
     }
 
     /// Waits until all replicas have applied the same entries, and everything is on disk.
@@ -200,7 +200,7 @@ impl World {
 
     /// Messages in all queues, in whatever state; None while a group has no leader.
     fn stored_now(&mut self) -> Option<u64> {
-        if !self.leaders().of_group.iter().all(Option::is_some) {
+        if !self.leaders().are_complete() {
             return None;
         }
         let live = self.history.queues.iter().filter(|queue| queue.removal_asked_us.is_none());

@@ -35,7 +35,7 @@ impl World {
             return;
         }
         let kind = *pick(&mut self.rng, Blow::ALL);
-        let node = self.rng.u64(1..=REPLICAS);
+        let node = self.victim();
         let has_happened = self.strike(kind, node);
         if has_happened {
             self.trace.mix(&[self.now_us, 8, kind as u64, node]);
@@ -47,6 +47,16 @@ impl World {
             true => self.rng.u64(..=2 * self.plan.fault_us),
         };
         self.at(delay_us, Event::Blow);
+    }
+
+    /// Any node, or one that leads: there it hurts most.
+    fn victim(&mut self) -> NodeId {
+        let leaders: Vec<NodeId> = self.leaders().of_group.into_iter().flatten().collect();
+        if leaders.is_empty() || self.rng.bool() {
+            self.rng.u64(1..=REPLICAS)
+        } else {
+            *pick(&mut self.rng, &leaders)
+        }
     }
 
     fn strike(&mut self, kind: Blow, node: NodeId) -> bool {

@@ -24,7 +24,8 @@ impl Budget {
         Self { free: Arc::new(AtomicUsize::new(bytes)) }
     }
 
-    fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
+    /// Takes a share, or says that there is not enough left.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
         let take = |free: usize| free.checked_sub(bytes);
         match self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(Reservation { budget: self.clone(), bytes }),

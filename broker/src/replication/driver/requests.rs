@@ -66,7 +66,7 @@ impl<T: Token> Driver<T> {
         }
     }
 
-    pub(super) fn send(
+    fn send(
         &mut self,
         token: T,
         queue: QueueId,
@@ -104,7 +104,7 @@ impl<T: Token> Driver<T> {
         (1..self.groups.len()).filter(|at| self.groups[*at].is_serving())
     }
 
-    pub(super) fn choose_for_send(&mut self, home: Option<GroupId>) -> Option<usize> {
+    fn choose_for_send(&mut self, home: Option<GroupId>) -> Option<usize> {
         let shards = self.groups.len() - 1;
         if let Some(home) = home {
             let at = usize::from(home.0);
@@ -116,7 +116,7 @@ impl<T: Token> Driver<T> {
     }
 
     /// The shard whose oldest message of the queue is the oldest, of those that have any ready.
-    pub(super) fn choose_for_receive(&mut self, queue: QueueId) -> Option<usize> {
+    fn choose_for_receive(&mut self, queue: QueueId) -> Option<usize> {
         let led: Vec<usize> = self.led().collect();
         let mut best: Option<(u64, usize)> = None;
         for at in led {
@@ -134,10 +134,13 @@ impl<T: Token> Driver<T> {
         best.map(|(_, at)| at)
     }
 
-    pub(super) fn receive(&mut self, waiter: Waiter<T>) {
+    fn receive(&mut self, waiter: Waiter<T>) {
         if self.led().next().is_none() {
             self.hub.out.replies.push((waiter.token, Reply::NotLeader));
             return;
+        }
+        if self.hub.waiters.is_full(waiter.queue) {
+            self.hub.waiters.forget_gone(waiter.queue);
         }
         let is_first = self.hub.waiters.of(waiter.queue) == 0;
         let waits = waiter.deadline_ms > self.hub.world.monotonic_ms;
@@ -157,7 +160,7 @@ impl<T: Token> Driver<T> {
     }
 
     /// Puts a receive on its way through the log of a shard.
-    pub(super) fn forward(&mut self, mut waiter: Waiter<T>, at: usize, unclaimed: u64) {
+    fn forward(&mut self, mut waiter: Waiter<T>, at: usize, unclaimed: u64) {
         let queue = waiter.queue;
         let group = &mut self.groups[at];
         let is_at_limit = group.machine.shard().is_some_and(|shard| shard.is_at_flight_limit(queue));
@@ -171,7 +174,7 @@ impl<T: Token> Driver<T> {
         group.fold.push(Operation { asker: Asker::Receive(waiter), command, bodies: Vec::new() });
     }
 
-    pub(super) fn available(&self, queue: QueueId) -> u64 {
+    fn available(&self, queue: QueueId) -> u64 {
         let shards = self.led().filter_map(|at| self.groups[at].machine.shard()?.counts(queue));
         shards.map(|counts| counts.active).sum()
     }
@@ -183,6 +186,15 @@ impl<T: Token> Driver<T> {
                 Some(at) => self.forward(waiter, at, 1),
                 None => self.hub.wait_on(waiter, false),
             }
+        }
+        if std::mem::take(&mut self.hub.leadership_changed) {
+            if self.led().next().is_none() {
+                for waiter in self.hub.waiters.drain() {
+                    self.hub.out.replies.push((waiter.token, Reply::NotLeader));
+                }
+            }
+            // A shard that is led from now on may hold what they wait for.
+            self.hub.woken.extend(self.hub.waiters.queues());
         }
         for queue in std::mem::take(&mut self.hub.woken) {
             while self.hub.waiters.of(queue) > 0 {
@@ -201,18 +213,10 @@ impl<T: Token> Driver<T> {
                 }
             }
         }
-        if self.hub.leadership_changed {
-            self.hub.leadership_changed = false;
-            if self.led().next().is_none() {
-                for waiter in self.hub.waiters.drain() {
-                    self.hub.out.replies.push((waiter.token, Reply::NotLeader));
-                }
-            }
-        }
     }
 
     /// Nobody waits for a queue that is gone.
-    pub(super) fn dismiss_if_removed(&mut self, queue: QueueId) {
+    fn dismiss_if_removed(&mut self, queue: QueueId) {
         let is_known = self.led().any(|at| {
             let group = &self.groups[at];
             let shard = group.machine.shard();

@@ -46,7 +46,10 @@ impl<T> Group<T> {
         if self.receiving.as_ref().is_some_and(|receiving| receiving.is_over(applied, now_ms)) {
             self.abandon_receiving(hub);
         }
-        self.clean(hub)?;
+        if !hub.is_stopping {
+            // What is left is found again at the next start.
+            self.clean(hub)?;
+        }
         let is_due = self.dirty_since_ms.is_some_and(|since_ms| {
             since_ms + hub.config.checkpoint_interval_ms <= hub.world.monotonic_ms || hub.is_stopping
         });
