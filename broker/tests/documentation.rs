@@ -55,7 +55,8 @@ fn table() -> String {
             flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let default = if defaults.is_empty() { String::new() } else { format!("`{}`", defaults.join(" ")) };
         let help = flag.get_help().expect("flags have a help line").to_string();
-        writeln!(table, "| `--{name} {value}` | `{variable}` | {default} | {help} |").unwrap();
+        writeln!(table, "| `--{name} {value}` | `{variable}` | {default} | {help} |")
+            .expect("writing to a string cannot fail");
     }
     table
 }
