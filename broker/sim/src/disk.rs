@@ -10,7 +10,9 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use cmq_broker::replication::keys::Space;
 use cmq_broker::storage::{Batch, ScanLimit, Store, StoreError, Tree, Write};
+use cmq_engine::row::CHUNK_KIND;
 
 /// Synced batches that can still be lost.
 const LOSABLE: usize = 64;
@@ -116,8 +118,14 @@ impl Inner {
 
     fn check_read(&mut self, tree: Tree, from: &[u8], to: &[u8]) {
         let Some(in_flight) = &self.in_flight else { return };
-        // A row that is being deleted is one that nobody needs: seen or not, it changes nothing.
-        let puts = in_flight.batch.writes.iter().filter(|write| matches!(write, Write::Put(..)));
+        // A row that is being deleted is one that nobody needs: seen or not, it changes nothing. Nor does a closed chunk,
+        // which never changes: whoever needs it knows that it is there.
+        let matters = |write: &&Write| match write {
+            Write::Put(Tree::State, key, _) => Space::strip(key).first() != Some(&CHUNK_KIND),
+            Write::Put(..) => true,
+            Write::Delete(..) => false,
+        };
+        let puts = in_flight.batch.writes.iter().filter(matters);
         let mut touched =
             puts.map(row_of).filter(|(of, key)| *of == tree && from <= &key[..] && &key[..] <= to);
         if let Some((_, key)) = touched.next()

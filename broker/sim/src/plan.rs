@@ -4,8 +4,13 @@ use cmq_broker::replication::NodeId;
 use cmq_broker::replication::driver::Config;
 use fastrand::Rng;
 
+use crate::tally::Blow;
+
 /// Replicas of a simulated broker.
 pub const REPLICAS: u64 = 3;
+
+/// Kinds of faults in a run at least.
+const KINDS_MIN: usize = 2;
 
 /// One link between two nodes, in one direction.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +49,8 @@ pub struct Plan {
     pub link: Link,
     /// Least and greatest time of a sync, microseconds.
     pub sync_us: (u64, u64),
+    /// The kinds of faults: some of all, for what one kind does shows best where others do not cover it.
+    pub blows: Vec<Blow>,
     /// Mean time between two faults, microseconds.
     pub fault_us: u64,
     /// A time of silence in the middle, milliseconds: long enough for windows to pass.
@@ -67,6 +74,7 @@ impl Plan {
         };
         let is_silent = rng.u8(..4) == 0;
         let faults = rng.u64(3..=60);
+        let blows = draw_blows(&mut rng);
         let config = Config {
             voters: (1..=REPLICAS).collect(),
             body_bytes: *pick(&mut rng, &[0, 2_000, 1 << 20, 1 << 20]),
@@ -90,6 +98,7 @@ impl Plan {
             skew_ms: *pick(&mut rng, &[0, 0, 20, 400]),
             link,
             sync_us: (100, *pick(&mut rng, &[300, 2_000, 8_000])),
+            blows,
             fault_us: rng.u64(10_000_000..30_000_000) / faults,
             silence_ms: is_silent.then(|| rng.u64(155_000..330_000)),
             config,
@@ -101,6 +110,21 @@ impl Plan {
         let entropy = (rng.u128(1..), [rng.u8(..); 32]);
         Config { node, entropy, seed: rng.u64(1..), ..self.config.clone() }
     }
+}
+
+/// Some kinds of faults, often few, among them some that can happen again and again.
+fn draw_blows(rng: &mut Rng) -> Vec<Blow> {
+    let is_limited = |kind: &Blow| {
+        matches!(kind, Blow::LostSynced | Blow::DamagedPage | Blow::ClockForward | Blow::ClockBackward)
+    };
+    let (mut limited, mut blows): (Vec<Blow>, Vec<Blow>) =
+        Blow::ALL.iter().partition(|kind| is_limited(kind));
+    rng.shuffle(&mut blows);
+    let most = rng.usize(KINDS_MIN..=blows.len());
+    blows.truncate(rng.usize(KINDS_MIN..=most));
+    limited.retain(|_| rng.bool());
+    blows.extend(limited);
+    blows
 }
 
 /// One of some values.

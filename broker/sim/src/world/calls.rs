@@ -15,7 +15,7 @@ use crate::history::{
 use crate::tally::{Deed, Sight};
 
 /// Time that a client waits for an answer beside the wait it asked for, microseconds.
-const PATIENCE_US: u64 = 4_000_000;
+const PATIENCE_US: std::ops::Range<u64> = 500_000..4_000_000;
 /// Time in which a receive that waits must be served when there is something to receive, microseconds.
 const WAKING_US: u64 = 500_000;
 /// Time in which every shard must know a queue that was created, microseconds.
@@ -123,7 +123,8 @@ impl World {
             let delay_us = self.rng.u64(50..=CLIENT_DELAY_US);
             self.at(delay_us, Event::Request(node, id));
         }
-        self.at(PATIENCE_US + wait_us, Event::Over(id));
+        let patience_us = self.rng.u64(PATIENCE_US);
+        self.at(patience_us + wait_us, Event::Over(id));
     }
 
     pub(super) fn request_arrives(&mut self, node: NodeId, id: OperationId) {

@@ -34,7 +34,7 @@ impl World {
         if self.phase != super::Phase::Storm {
             return;
         }
-        let kind = *pick(&mut self.rng, Blow::ALL);
+        let kind = *pick(&mut self.rng, &self.plan.blows);
         let node = self.victim();
         let has_happened = self.strike(kind, node);
         if has_happened {
