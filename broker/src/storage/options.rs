@@ -64,7 +64,7 @@ pub const JOURNAL_BYTES_MAX: u64 = 256 * MIB;
 /// fjall takes. The active journal is rotated at the first flush after 64 MB.
 pub(super) const JOURNAL_BYTES_SEALED: u64 = 64 * MIB;
 /// From this much on, all trees are flushed whatever their size, in bytes: small trees must not hold journals back.
-pub(super) const JOURNAL_BYTES_FLUSH_ALL: u64 = 160 * MIB;
+pub(super) const JOURNAL_BYTES_FLUSH_ALL: u64 = 96 * MIB;
 
 /// Size of a table on disk, in bytes. Small tables keep compactions small.
 pub(super) const TABLE_BYTES: u64 = 16 * MIB;
