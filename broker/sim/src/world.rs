@@ -5,8 +5,13 @@
 
 mod calls;
 mod ending;
+mod fairness;
 mod faults;
 mod node;
+mod output;
+mod process;
+mod request;
+mod sights;
 mod turn;
 
 use std::collections::BTreeMap;

@@ -1,25 +1,16 @@
 //! What passes between clients and nodes.
 
-use std::collections::BTreeSet;
+use cmq_broker::replication::{Input, NodeId, Reply};
+use cmq_engine::catalogue::CatalogueRefusal;
+use cmq_engine::outcome::Refusal;
 
-use cmq_broker::replication::{GroupId, Input, NodeId, Reply, Request};
-use cmq_engine::attributes::{QueueId, QueueKind};
-use cmq_engine::catalogue::{CatalogueCommand, CatalogueRefusal, PutMode};
-use cmq_engine::command::NewMessage;
-use cmq_engine::outcome::{Deleted, Refusal};
-
+use super::request::request;
 use super::{Event, Phase, World};
-use crate::history::{
-    Action, HandleSource, History, KnownQueue, Operation, OperationId, Origin, SentMessage, body,
-};
-use crate::tally::{Deed, Sight};
+use crate::history::{Action, KnownQueue, Operation, OperationId};
+use crate::tally::Sight;
 
 /// Time that a client waits for an answer beside the wait it asked for, microseconds.
 const PATIENCE_US: std::ops::Range<u64> = 500_000..4_000_000;
-/// Time in which a receive that waits must be served when there is something to receive, microseconds.
-const WAKING_US: u64 = 500_000;
-/// Time in which every shard must know a queue that was created, microseconds.
-const KNOWN_US: u64 = 500_000;
 /// Time on the way between a client and a node at most, microseconds.
 const CLIENT_DELAY_US: u64 = 400;
 
@@ -61,44 +52,6 @@ impl World {
         let is_half_removed =
             |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed;
         self.history.queues.iter().position(is_half_removed)
-    }
-
-    /// While nothing goes wrong, every shard knows a queue soon after it was created.
-    fn check_missing(&mut self, id: OperationId) {
-        let operation = self.history.operation(id);
-        let (Action::Send { queue, .. } | Action::Receive { queue, .. }) = operation.action else { return };
-        let known = &self.history.queues[queue];
-        let is_old = known.created_us + KNOWN_US < operation.asked_us && known.removal_asked_us.is_none();
-        if self.phase == Phase::Fair && is_old {
-            let detail = format!("operation {id}, queue {}", known.name);
-            self.find("a queue is not known", detail);
-        }
-    }
-
-    /// While nothing goes wrong, no receive waits for long beside messages that it could have.
-    pub(super) fn check_waiters(&mut self, id: NodeId) {
-        let now_us = self.now_us;
-        let (history, node) = (&self.history, &mut self.nodes[id as usize - 1]);
-        let Some(process) = node.process() else { return };
-        let waits_for = |operation: &OperationId| match history.operation(*operation).action {
-            Action::Receive { queue, wait_ms, .. } if wait_ms > 0 && !history.queues[queue].is_fifo() => {
-                history.queues[queue].id
-            }
-            _ => None,
-        };
-        let driver = &process.driver;
-        let is_ready = |queue: QueueId| driver.counts(queue).is_some_and(|counts| counts.active > 0);
-        let could_be_served = |operation: &&OperationId| waits_for(operation).is_some_and(is_ready);
-        let waiting: BTreeSet<OperationId> =
-            process.pending.iter().filter(could_be_served).copied().collect();
-        process.overdue.retain(|operation, _| waiting.contains(operation));
-        for operation in waiting {
-            let since_us = *process.overdue.entry(operation).or_insert(now_us);
-            if since_us + WAKING_US <= now_us {
-                let detail = format!("node {id}, operation {operation}");
-                return self.find("a receive waits beside messages", detail);
-            }
-        }
     }
 
     fn ask(&mut self, client: usize, node: NodeId, action: Action) {
@@ -199,130 +152,5 @@ impl World {
             _ => self.rng.u64(..=self.plan.rest_us),
         };
         self.at(rest_us, Event::Client(client));
-    }
-
-    fn count_deed(&mut self, action: &Action) {
-        let mut deeds = Vec::new();
-        match action {
-            Action::Create(_) => deeds.push(Deed::Create),
-            Action::Remove(_) => deeds.push(Deed::Remove),
-            Action::Send { queue, messages, .. } => {
-                let is_fifo = self.history.queues[*queue].is_fifo();
-                deeds.push(match (is_fifo, messages.len()) {
-                    (true, _) => Deed::SendFifo,
-                    (false, 1) => Deed::Send,
-                    (false, _) => Deed::SendBatch,
-                });
-                if messages.iter().any(|message| message.delay_ms.is_some_and(|delay_ms| delay_ms > 0)) {
-                    deeds.push(Deed::SendDelayed);
-                }
-                if messages.iter().any(|message| message.deduplication.is_some()) {
-                    deeds.push(Deed::SendDeduplicated);
-                }
-            }
-            Action::Receive { queue, max, wait_ms, .. } => {
-                let queue = &self.history.queues[*queue];
-                deeds.push(if *max == 1 { Deed::Receive } else { Deed::ReceiveBatch });
-                if *wait_ms > 0 {
-                    deeds.push(Deed::ReceiveWaiting);
-                }
-                if queue.is_fifo() {
-                    deeds.push(Deed::ReceiveFifo);
-                }
-                if queue.name.starts_with("dead") {
-                    deeds.push(Deed::ReceiveDead);
-                }
-            }
-            Action::Delete { handles, .. } => {
-                deeds.push(match (handles[0].source, handles.len()) {
-                    (HandleSource::MadeUp, _) => Deed::DeleteForeign,
-                    (HandleSource::Old, _) => Deed::DeleteStale,
-                    (HandleSource::Fresh, 1) => Deed::Delete,
-                    (HandleSource::Fresh, _) => Deed::DeleteBatch,
-                });
-            }
-            Action::Count(_) => deeds.push(Deed::Count),
-        }
-        deeds.into_iter().for_each(|deed| self.tally.deed(deed));
-    }
-
-    fn see(&mut self, id: OperationId, reply: &Reply) {
-        let operation = &self.history.operations[id as usize];
-        match (reply, &operation.action) {
-            (Reply::Received(received), Action::Receive { queue, .. }) => {
-                let is_late = operation.asked_us + 50_000 < self.now_us;
-                let is_dead = self.history.queues[*queue].name.starts_with("dead");
-                for one in received {
-                    if one.delivery.receive_count > 1 {
-                        self.tally.sight(Sight::Redelivery);
-                    }
-                    if is_dead {
-                        self.tally.sight(Sight::DeadLetter);
-                    }
-                }
-                if is_late && !received.is_empty() {
-                    self.tally.sight(Sight::LongPoll);
-                }
-            }
-            (Reply::Deleted(verdicts), _) => {
-                for _ in verdicts.iter().filter(|verdict| **verdict != Deleted::Done) {
-                    self.tally.sight(Sight::Refusal);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What is put to the node.
-fn request(history: &History, shards: u16, id: OperationId) -> Request {
-    let number = |queue: usize| history.queues[queue].id.unwrap_or(QueueId(u32::MAX));
-    match &history.operation(id).action {
-        Action::Create(queue) => {
-            let queue = &history.queues[*queue];
-            let mode = if queue.name.starts_with("passing") { PutMode::Create } else { PutMode::Declare };
-            Request::Catalogue(CatalogueCommand::Put {
-                name: queue.name.as_str().into(),
-                mode,
-                attributes: queue.attributes.clone(),
-                dead_letter_queue: queue.dead_letter.map(|dead| history.queues[dead].name.as_str().into()),
-                owner: None,
-                recreate_wait_ms: 0,
-                shards,
-            })
-        }
-        Action::Remove(queue) => Request::Catalogue(CatalogueCommand::Delete {
-            name: history.queues[*queue].name.as_str().into(),
-            owner: None,
-        }),
-        Action::Send { queue, messages, home } => {
-            let is_fifo = matches!(history.queues[*queue].attributes.kind, QueueKind::Fifo { .. });
-            let new = |message: &SentMessage| NewMessage {
-                bytes: message.bytes,
-                delay_ms: message.delay_ms,
-                group: message.group.clone(),
-                deduplication: message.deduplication.filter(|_| is_fifo),
-            };
-            let body_of =
-                |(place, message): (u32, &SentMessage)| body(Origin { operation: id, place }, message.bytes);
-            Request::Send {
-                queue: number(*queue),
-                messages: messages.iter().map(new).collect(),
-                bodies: (0..).zip(messages).map(body_of).collect(),
-                home: home.map(|home| GroupId(1 + (home % u64::from(shards)) as u16)),
-            }
-        }
-        Action::Receive { queue, max, wait_ms, visibility_ms } => Request::Receive {
-            queue: number(*queue),
-            max: *max,
-            wait_ms: *wait_ms,
-            visibility_ms: *visibility_ms,
-        },
-        Action::Delete { shard, handles, stale } => Request::Delete {
-            shard: *shard,
-            deliveries: handles.iter().map(|handle| handle.id).collect(),
-            stale: *stale,
-        },
-        Action::Count(queue) => Request::Count(number(*queue)),
     }
 }

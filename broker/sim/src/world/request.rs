@@ -1,0 +1,61 @@
+//! What a client wants, as it is put to a node.
+
+use cmq_broker::replication::{GroupId, Request};
+use cmq_engine::attributes::{QueueId, QueueKind};
+use cmq_engine::catalogue::{CatalogueCommand, PutMode};
+use cmq_engine::command::NewMessage;
+
+use crate::history::{Action, History, OperationId, Origin, SentMessage, body};
+
+/// What is put to the node.
+pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Request {
+    let number = |queue: usize| history.queues[queue].id.unwrap_or(QueueId(u32::MAX));
+    match &history.operation(id).action {
+        Action::Create(queue) => {
+            let queue = &history.queues[*queue];
+            let mode = if queue.name.starts_with("passing") { PutMode::Create } else { PutMode::Declare };
+            Request::Catalogue(CatalogueCommand::Put {
+                name: queue.name.as_str().into(),
+                mode,
+                attributes: queue.attributes.clone(),
+                dead_letter_queue: queue.dead_letter.map(|dead| history.queues[dead].name.as_str().into()),
+                owner: None,
+                recreate_wait_ms: 0,
+                shards,
+            })
+        }
+        Action::Remove(queue) => Request::Catalogue(CatalogueCommand::Delete {
+            name: history.queues[*queue].name.as_str().into(),
+            owner: None,
+        }),
+        Action::Send { queue, messages, home } => {
+            let is_fifo = matches!(history.queues[*queue].attributes.kind, QueueKind::Fifo { .. });
+            let new = |message: &SentMessage| NewMessage {
+                bytes: message.bytes,
+                delay_ms: message.delay_ms,
+                group: message.group.clone(),
+                deduplication: message.deduplication.filter(|_| is_fifo),
+            };
+            let body_of =
+                |(place, message): (u32, &SentMessage)| body(Origin { operation: id, place }, message.bytes);
+            Request::Send {
+                queue: number(*queue),
+                messages: messages.iter().map(new).collect(),
+                bodies: (0..).zip(messages).map(body_of).collect(),
+                home: home.map(|home| GroupId(1 + (home % u64::from(shards)) as u16)),
+            }
+        }
+        Action::Receive { queue, max, wait_ms, visibility_ms } => Request::Receive {
+            queue: number(*queue),
+            max: *max,
+            wait_ms: *wait_ms,
+            visibility_ms: *visibility_ms,
+        },
+        Action::Delete { shard, handles, stale } => Request::Delete {
+            shard: *shard,
+            deliveries: handles.iter().map(|handle| handle.id).collect(),
+            stale: *stale,
+        },
+        Action::Count(queue) => Request::Count(number(*queue)),
+    }
+}
