@@ -11,7 +11,7 @@ use cmq_engine::attributes::QueueKind;
 use fastrand::Rng;
 
 use crate::history::{Action, History, KnownQueue, QueueNumber};
-use crate::plan::{Plan, REPLICAS, pick};
+use crate::plan::{Plan, pick};
 use handles::Handles;
 
 pub(crate) use queues::population;
@@ -62,7 +62,7 @@ impl Clients {
     pub(crate) fn new(rng: Rng, plan: &Plan) -> Self {
         Self {
             rng,
-            nodes: REPLICAS,
+            nodes: plan.replicas,
             shards: plan.shards,
             handles: Handles::default(),
             deduplication_ids: BTreeMap::new(),

@@ -69,6 +69,19 @@ kinds! {
     }
 }
 
+impl Blow {
+    /// Whether it takes other replicas, to be cut off from or to go on without this one.
+    pub fn needs_peers(self) -> bool {
+        match self {
+            Self::LostSynced | Self::DamagedPage | Self::Partition | Self::AsymmetricPartition => true,
+            Self::Loss | Self::Duplication | Self::Reordering | Self::Delay => true,
+            Self::Kill | Self::PowerCut | Self::TornWrite | Self::MidTurn | Self::PowerCutAll => false,
+            Self::Stop | Self::SlowSync | Self::DiskFull | Self::OutOfSpace | Self::Pause => false,
+            Self::ClockForward | Self::ClockBackward => false,
+        }
+    }
+}
+
 kinds! {
     /// What clients do.
     Deed {

@@ -24,7 +24,7 @@ use crate::clients::{Clients, Leaders, population};
 use crate::finding::{Finding, Verdict};
 use crate::history::{History, OperationId};
 use crate::network::Network;
-use crate::plan::{Plan, REPLICAS};
+use crate::plan::Plan;
 use crate::tally::Tally;
 use crate::trace::Trace;
 use faults::Relief;
@@ -135,7 +135,7 @@ impl World {
         let network = Network::new(plan.link, rng.fork());
         let clients = Clients::new(rng.fork(), &plan);
         let history = History { queues: population(&mut rng), ..History::default() };
-        let nodes = (1..=REPLICAS).map(|id| Node::new(id, &plan, &mut rng)).collect();
+        let nodes = (1..=plan.replicas).map(|id| Node::new(id, &plan, &mut rng)).collect();
         let silence_at = plan.silence_ms.map(|_| rng.u64(plan.operations / 3..plan.operations * 2 / 3));
         Self {
             plan,
@@ -168,7 +168,7 @@ impl World {
 
     fn live(&mut self) -> Verdict {
         self.trace.note(0, || format!("{:?}", self.plan));
-        for node in 1..=REPLICAS {
+        for node in 1..=self.plan.replicas {
             self.start(node);
         }
         for client in 0..self.plan.clients {

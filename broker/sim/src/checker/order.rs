@@ -31,6 +31,13 @@ fn may_be_finished(index: &Index<'_>, one: &Handed<'_>, by_us: u64) -> bool {
     index.attempts(&one.key()).iter().any(|attempt| attempt.asked_us < by_us)
 }
 
+/// Of two receives with one stamp either may have been the first; then a lease of no length was over at once.
+fn may_be_reversed(first: &Handed<'_>, second: &Handed<'_>) -> bool {
+    first.operation != second.operation
+        && first.stamp_ms == second.stamp_ms
+        && second.until_ms() == second.stamp_ms
+}
+
 /// While messages of a group are out, no others of it are handed out.
 fn check_locks(index: &Index<'_>, handed: &[&Handed<'_>]) -> Verdict {
     for (at, first) in handed.iter().enumerate() {
@@ -38,10 +45,8 @@ fn check_locks(index: &Index<'_>, handed: &[&Handed<'_>]) -> Verdict {
             if second.stamp_ms >= first.until_ms() {
                 break;
             }
-            // Of two receives with one stamp either may have been the first.
-            let is_reversible = first.stamp_ms == second.stamp_ms && second.until_ms() == second.stamp_ms;
             if first.operation != second.operation
-                && !is_reversible
+                && !may_be_reversed(first, second)
                 && !may_be_finished(index, first, second.answered_us)
             {
                 let detail = format!("{first:?} was out when {second:?} was handed out");
@@ -57,7 +62,7 @@ fn check_order(handed: &[&Handed<'_>]) -> Verdict {
     for (at, earlier) in handed.iter().enumerate() {
         for later in &handed[at + 1..] {
             // `later` was handed out later, so what is behind it in the group may follow, and nothing before it.
-            if later.delivery.body >= earlier.delivery.body {
+            if later.delivery.body >= earlier.delivery.body || may_be_reversed(earlier, later) {
                 continue;
             }
             let is_in_the_answer = handed.iter().any(|one| {

@@ -11,7 +11,6 @@ use super::node::Node;
 use super::{Event, Phase, World};
 use crate::finding::{Finding, Verdict};
 use crate::history::{Action, QueueNumber};
-use crate::plan::REPLICAS;
 
 /// Time in which nodes start again and elect, microseconds.
 const HEALING_US: u64 = 2_000_000;
@@ -57,7 +56,7 @@ impl World {
         self.trace.note(self.now_us, || "calm".into());
         self.network.calm();
         self.silent_until_us = 0;
-        for id in 1..=REPLICAS {
+        for id in 1..=self.plan.replicas {
             let node = self.node(id);
             node.sync_delay_us = 0;
             node.has_room = true;
@@ -81,7 +80,7 @@ impl World {
     fn is_level(&mut self) -> bool {
         let running = self.running();
         let out = self.nodes.iter().filter(|node| node.is_out()).count();
-        if running.len() + out < REPLICAS as usize {
+        if running.len() + out < self.nodes.len() {
             return false;
         }
         for group in (0..=self.plan.shards).map(GroupId) {

@@ -5,7 +5,7 @@ use cmq_broker::replication::{Input, NodeId};
 use super::node::Doom;
 use super::{Event, World};
 use crate::disk::Loss;
-use crate::plan::{Link, REPLICAS, pick};
+use crate::plan::{Link, pick};
 use crate::tally::Blow;
 
 /// The end of a fault.
@@ -53,7 +53,7 @@ impl World {
     fn victim(&mut self) -> NodeId {
         let leaders: Vec<NodeId> = self.leaders().of_group.into_iter().flatten().collect();
         if leaders.is_empty() || self.rng.bool() {
-            self.rng.u64(1..=REPLICAS)
+            self.rng.u64(1..=self.plan.replicas)
         } else {
             *pick(&mut self.rng, &leaders)
         }
@@ -114,7 +114,7 @@ impl World {
 
     fn cut(&mut self, kind: Blow, node: NodeId) -> bool {
         if kind == Blow::PowerCutAll {
-            for node in 1..=REPLICAS {
+            for node in 1..=self.plan.replicas {
                 if !self.node(node).is_out() {
                     self.crash(node, Loss::Unsynced);
                 }
@@ -180,7 +180,7 @@ impl World {
 
     fn partition(&mut self, node: NodeId, is_one_way: bool) {
         let is_deaf = self.rng.bool();
-        for other in (1..=REPLICAS).filter(|other| *other != node) {
+        for other in (1..=self.plan.replicas).filter(|other| *other != node) {
             if !is_one_way || is_deaf {
                 self.network.block(other, node);
             }
