@@ -32,7 +32,8 @@ impl<T: Token> Driver<T> {
             Request::Receive { queue, max, wait_ms, visibility_ms } => {
                 let ticket = self.hub.next_ticket;
                 self.hub.next_ticket += 1;
-                let deadline_ms = self.hub.world.monotonic_ms + wait_ms;
+                // The clock shows whole milliseconds: one more, or a wait could end before its time.
+                let deadline_ms = self.hub.world.monotonic_ms + wait_ms + u64::from(wait_ms > 0);
                 self.receive(Waiter { token, queue, max, visibility_ms, deadline_ms, ticket, claim: 0 });
             }
             Request::Delete { shard, deliveries, stale } => {
