@@ -1,0 +1,139 @@
+//! Which queues there are, and what they are.
+
+use cmq_engine::attributes::{QueueAttributes, QueueId};
+use cmq_engine::catalogue::{CatalogueCommand, CatalogueRefusal, PutMode};
+
+use super::types::{QueueCounts, QueueDescription, QueuePage, ServiceError};
+use super::{Service, failure};
+use crate::replication::{Reply, Request};
+
+impl Service {
+    /// Creates a queue. `dead_letter_queue` names the queue that `attributes.dead_letter` means; its id there is ignored.
+    ///
+    /// # Errors
+    /// Name taken, limit reached, dead-letter rules, or the broker cannot take the call now.
+    pub async fn create_queue(
+        &self,
+        name: &str,
+        attributes: QueueAttributes,
+        dead_letter_queue: Option<&str>,
+    ) -> Result<QueueId, ServiceError> {
+        self.put(name, PutMode::Create, attributes, dead_letter_queue, None).await
+    }
+
+    /// Makes a queue what its owner, a manifest, says that it is.
+    ///
+    /// # Errors
+    /// As [`Service::create_queue`], or the queue is of the other kind.
+    pub async fn declare_queue(
+        &self,
+        name: &str,
+        attributes: QueueAttributes,
+        dead_letter_queue: Option<&str>,
+        owner: &str,
+    ) -> Result<QueueId, ServiceError> {
+        self.put(name, PutMode::Declare, attributes, dead_letter_queue, Some(owner)).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        mode: PutMode,
+        attributes: QueueAttributes,
+        dead_letter_queue: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<QueueId, ServiceError> {
+        if attributes.rewind_seconds > 0 {
+            return Err(ServiceError::NotServed("rewinding (a rewind time above 0)"));
+        }
+        let command = CatalogueCommand::Put {
+            name: name.into(),
+            mode,
+            attributes,
+            dead_letter_queue: dead_letter_queue.map(Into::into),
+            owner: owner.map(Into::into),
+            recreate_wait_ms: self.inner.recreate_wait.as_millis() as u64,
+            shards: self.inner.shards,
+        };
+        let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
+        tracing::info!(queue = name, owner, "queue is in place");
+        id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
+    }
+
+    /// Deletes a queue with everything in it.
+    ///
+    /// # Errors
+    /// Queue missing, in use as dead-letter queue, declared elsewhere, or the broker cannot take the call now.
+    pub async fn delete_queue(&self, name: &str) -> Result<(), ServiceError> {
+        let command = CatalogueCommand::Delete { name: name.into(), owner: None };
+        self.change_catalogue(command, name, "").await?;
+        tracing::info!(queue = name, "queue deleted");
+        Ok(())
+    }
+
+    async fn change_catalogue(
+        &self,
+        command: CatalogueCommand,
+        name: &str,
+        dead_letter_queue: &str,
+    ) -> Result<Option<QueueId>, ServiceError> {
+        match self.inner.node.request(Request::Catalogue(command)).await {
+            Reply::Catalogue(Ok(id)) => Ok(id),
+            Reply::Catalogue(Err(refusal)) => Err(catalogue_error(refusal, name, dead_letter_queue)),
+            other => Err(failure(other)),
+        }
+    }
+
+    /// Lists queues whose name contains `search`, in the order of names.
+    pub fn list_queues(&self, search: &str, offset: usize, limit: usize) -> QueuePage {
+        self.inner.directory.list(search, offset, limit)
+    }
+
+    /// Says everything about one queue.
+    ///
+    /// # Errors
+    /// Queue missing, or the broker cannot take the call now.
+    pub async fn describe_queue(&self, name: &str) -> Result<QueueDescription, ServiceError> {
+        let entry = self.find(name)?;
+        let counts = match self.inner.node.request(Request::Count(entry.id)).await {
+            Reply::Counted(counts) => counts,
+            other => return Err(failure(other)),
+        };
+        let dead_letter = entry.attributes.dead_letter;
+        let dead_letter_queue = dead_letter.and_then(|policy| self.inner.directory.find_id(policy.queue));
+        Ok(QueueDescription {
+            id: entry.id,
+            name: entry.name.to_string(),
+            attributes: entry.attributes.clone(),
+            dead_letter_queue: dead_letter_queue.map(|queue| queue.name.to_string()),
+            created_ms: entry.created_ms,
+            modified_ms: entry.modified_ms,
+            counts: QueueCounts {
+                active: counts.active,
+                in_flight: counts.in_flight,
+                delayed: counts.delayed,
+                rewindable: 0,
+                oldest_ms: counts.oldest_ms,
+            },
+        })
+    }
+}
+
+fn catalogue_error(refusal: CatalogueRefusal, name: &str, dead_letter_queue: &str) -> ServiceError {
+    let (name, dead_letter_queue) = (name.to_owned(), dead_letter_queue.to_owned());
+    match refusal {
+        CatalogueRefusal::NameTaken => ServiceError::QueueExists(name),
+        CatalogueRefusal::TooManyQueues => ServiceError::TooManyQueues(cmq_engine::limits::QUEUES_MAX),
+        CatalogueRefusal::Missing => ServiceError::QueueMissing(name),
+        CatalogueRefusal::RecreatedTooSoon => ServiceError::RecreatedTooSoon(name),
+        CatalogueRefusal::KindIsFixed => ServiceError::KindIsFixed(name),
+        CatalogueRefusal::Declared(owner) => ServiceError::Declared(name, owner.into()),
+        CatalogueRefusal::InUseAsDeadLetterQueue => ServiceError::InUseAsDeadLetterQueue(name),
+        CatalogueRefusal::DeadLetterQueueMissing => ServiceError::DeadLetterQueueMissing(dead_letter_queue),
+        CatalogueRefusal::DeadLetterNesting => ServiceError::DeadLetterNesting(dead_letter_queue),
+        CatalogueRefusal::DeadLetterTooManySources => {
+            ServiceError::DeadLetterTooManySources(dead_letter_queue)
+        }
+        CatalogueRefusal::DeadLetterKind => ServiceError::DeadLetterKind(dead_letter_queue),
+    }
+}
