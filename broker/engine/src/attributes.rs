@@ -1,8 +1,12 @@
 //! What a queue is: its attributes, in the widest range that any protocol or manifest allows.
 
+mod patch;
+
 use std::ops::RangeInclusive;
 
 use crate::codec::{DecodeError, Reader, Writer};
+
+pub use patch::{AttributesPatch, DeadLetterChange};
 
 /// Seconds that a message sent without a delay of its own stays hidden.
 pub const DELAY_SECONDS: RangeInclusive<u32> = 0..=3_600;
@@ -61,6 +65,24 @@ pub enum DeadLetterRule {
     MaxReceiveCount(u32),
     /// At this age in seconds (CMQ `policy` 1).
     MaxTimeToLiveSeconds(u32),
+}
+
+impl DeadLetterRule {
+    fn encode(self, out: &mut Writer) {
+        let (tag, value) = match self {
+            Self::MaxReceiveCount(count) => (1, count),
+            Self::MaxTimeToLiveSeconds(seconds) => (2, seconds),
+        };
+        out.u8(tag).int(u64::from(value));
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match from.u8()? {
+            1 => Ok(Self::MaxReceiveCount(from.int32()?)),
+            2 => Ok(Self::MaxTimeToLiveSeconds(from.int32()?)),
+            _ => Err(from.error()),
+        }
+    }
 }
 
 /// Where undeliverable messages of a queue go.
@@ -142,13 +164,7 @@ impl QueueAttributes {
         out.int(self.max_messages).int(u64::from(self.max_in_flight)).int(u64::from(self.max_delayed));
         match self.dead_letter {
             None => _ = out.u8(0),
-            Some(DeadLetterPolicy { queue, rule }) => {
-                let (tag, value) = match rule {
-                    DeadLetterRule::MaxReceiveCount(count) => (1, count),
-                    DeadLetterRule::MaxTimeToLiveSeconds(seconds) => (2, seconds),
-                };
-                out.u8(tag).int(u64::from(queue.0)).int(u64::from(value));
-            }
+            Some(DeadLetterPolicy { queue, rule }) => rule.encode(out.u8(1).int(u64::from(queue.0))),
         }
     }
 
@@ -173,15 +189,9 @@ impl QueueAttributes {
             max_delayed: from.int32()?,
             dead_letter: match from.u8()? {
                 0 => None,
-                tag @ (1 | 2) => {
+                1 => {
                     let queue = QueueId(from.int32()?);
-                    let value = from.int32()?;
-                    let rule = if tag == 1 {
-                        DeadLetterRule::MaxReceiveCount(value)
-                    } else {
-                        DeadLetterRule::MaxTimeToLiveSeconds(value)
-                    };
-                    Some(DeadLetterPolicy { queue, rule })
+                    Some(DeadLetterPolicy { queue, rule: DeadLetterRule::decode(from)? })
                 }
                 _ => return Err(from.error()),
             },

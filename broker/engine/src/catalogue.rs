@@ -3,6 +3,7 @@
 
 mod change;
 mod command;
+mod patch;
 mod rows;
 mod tables;
 
@@ -71,6 +72,9 @@ pub enum CatalogueEvent {
     Removed(Arc<QueueEntry>),
 }
 
+/// What a command did: the queue, and what readers must know.
+type Applied = Result<(Option<QueueId>, Option<CatalogueEvent>), CatalogueRefusal>;
+
 /// A queue that is gone, kept for shards that are behind and for its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Removal {
@@ -123,6 +127,7 @@ impl Catalogue {
                 Ok((None, Some(CatalogueEvent::Founded)))
             }
             CatalogueCommand::Put { .. } => self.put(command),
+            CatalogueCommand::Patch { name, patch } => self.patch(name, patch),
             CatalogueCommand::Delete { name, owner } => self.delete(name, owner.as_deref()),
         };
         let (outcome, event) = match result {
@@ -137,10 +142,7 @@ impl Catalogue {
         (outcome, event)
     }
 
-    fn put(
-        &mut self,
-        command: &CatalogueCommand,
-    ) -> Result<(Option<QueueId>, Option<CatalogueEvent>), CatalogueRefusal> {
+    fn put(&mut self, command: &CatalogueCommand) -> Applied {
         let CatalogueCommand::Put {
             name,
             mode,
@@ -240,11 +242,7 @@ impl Catalogue {
         Ok(target.id)
     }
 
-    fn delete(
-        &mut self,
-        name: &str,
-        owner: Option<&str>,
-    ) -> Result<(Option<QueueId>, Option<CatalogueEvent>), CatalogueRefusal> {
+    fn delete(&mut self, name: &str, owner: Option<&str>) -> Applied {
         let entry = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
         if let Some(declared) = &entry.owner
             && owner.is_none()

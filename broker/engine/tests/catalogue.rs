@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmq_engine::attributes::{
-    DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId,
-    QueueKind,
+    AttributesPatch, DEAD_LETTER_SOURCES_MAX, DeadLetterChange, DeadLetterPolicy, DeadLetterRule,
+    DeduplicationScope, QueueAttributes, QueueId, QueueKind,
 };
 use cmq_engine::catalogue::{
     Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, PutMode,
@@ -166,6 +166,84 @@ fn a_dead_letter_queue_serves_so_many_sources() {
     put(Put { dead_letters: Some("dlq"), ..create("g") }).unwrap();
 }
 
+fn patch(name: &str, patch: AttributesPatch) -> CatalogueCommand {
+    CatalogueCommand::Patch { name: name.into(), patch }
+}
+
+fn bind(queue: &str, rule: DeadLetterRule) -> AttributesPatch {
+    AttributesPatch { dead_letter: DeadLetterChange::Bind { queue: queue.into(), rule }, ..no_change() }
+}
+
+fn no_change() -> AttributesPatch {
+    AttributesPatch::default()
+}
+
+/// Each patch finds what the ones before it left.
+#[test]
+fn patches() {
+    use CatalogueRefusal::*;
+    const AGE: DeadLetterRule = DeadLetterRule::MaxTimeToLiveSeconds(600);
+    let unbind = || AttributesPatch { dead_letter: DeadLetterChange::Unbind, ..no_change() };
+    let retention = |seconds| AttributesPatch { retention_seconds: Some(seconds), ..no_change() };
+    let rewind = |seconds| AttributesPatch { rewind_seconds: Some(seconds), ..no_change() };
+    let hidden = |seconds| AttributesPatch { visibility_timeout_seconds: Some(seconds), ..no_change() };
+    let mut catalogue = Catalogue::default();
+    for put in [
+        create("a"),
+        create("dlq"),
+        Put { kind: FIFO, ..create("f") },
+        Put { mode: PutMode::Declare, owner: Some("default/d"), ..create("d") },
+    ] {
+        catalogue.apply(&put.into(), 0).0.unwrap();
+    }
+    let steps: Vec<(CatalogueCommand, CatalogueOutcome, bool)> = vec![
+        (patch("none", hidden(1)), Err(Missing), false),
+        (patch("A", hidden(1)), Err(Missing), false),
+        (patch("d", hidden(1)), Err(Declared("default/d".into())), false),
+        (patch("a", no_change()), queue(0), false),
+        (patch("a", hidden(1)), queue(0), true),
+        (patch("a", hidden(1)), queue(0), false),
+        (patch("a", rewind(60)), queue(0), true),
+        (patch("a", retention(60)), queue(0), true),
+        (patch("a", rewind(61)), Err(RewindAboveRetention), false),
+        (patch("a", retention(59)), Err(RewindAboveRetention), false),
+        (patch("a", bind("dlq", AGE)), Err(TimeToLiveNotBelowRetention), false),
+        (patch("a", retention(600)), queue(0), true),
+        (patch("a", bind("dlq", AGE)), Err(TimeToLiveNotBelowRetention), false),
+        (patch("a", AttributesPatch { retention_seconds: Some(601), ..bind("dlq", AGE) }), queue(0), true),
+        (patch("a", retention(600)), Err(TimeToLiveNotBelowRetention), false),
+        (patch("a", hidden(2)), queue(0), true),
+        (delete("dlq", None), Err(InUseAsDeadLetterQueue), false),
+        (patch("dlq", bind("d", COUNT)), Err(DeadLetterNesting), false),
+        (patch("a", bind("none", COUNT)), Err(DeadLetterQueueMissing), false),
+        (patch("a", bind("a", COUNT)), Err(DeadLetterQueueMissing), false),
+        (patch("a", bind("f", COUNT)), Err(DeadLetterKind), false),
+        (patch("a", unbind()), queue(0), true),
+        (patch("a", unbind()), queue(0), false),
+        (patch("a", retention(60)), queue(0), true),
+        (delete("dlq", None), queue(1), true),
+    ];
+    for (at, (command, expected, is_change)) in steps.into_iter().enumerate() {
+        let before = catalogue.revision();
+        let (outcome, event) = catalogue.apply(&command, 7);
+        assert_eq!(outcome, expected, "step {at}: {command:?}");
+        assert_eq!(
+            (catalogue.revision() - before, event.is_some()),
+            (u64::from(is_change), is_change),
+            "step {at}"
+        );
+    }
+    let entry = catalogue.queues().find(|entry| &*entry.name == "a").expect("it was never deleted");
+    let due = QueueAttributes {
+        visibility_timeout_seconds: 2,
+        retention_seconds: 60,
+        rewind_seconds: 60,
+        ..QueueAttributes::default()
+    };
+    assert_eq!((&entry.attributes, entry.modified_ms), (&due, 7));
+    assert_same(&catalogue, &restored(&catalogue));
+}
+
 #[test]
 fn a_broker_takes_so_many_queues() {
     let mut catalogue = Catalogue::default();
@@ -299,7 +377,17 @@ fn command() -> impl Strategy<Value = CatalogueCommand> {
             Put { name, mode, kind, delay_seconds, dead_letters, owner, recreate_wait_ms }.into()
         },
     );
-    prop_oneof![3 => put, 1 => (name, owner()).prop_map(|(name, owner)| delete(name, owner))]
+    let change = (name.clone(), 0_u32..3, (0..NAMES.len()).prop_map(|at| NAMES[at]), 0..3).prop_map(
+        |(name, seconds, target, kind)| {
+            let dead_letter = match kind {
+                0 => DeadLetterChange::Keep,
+                1 => DeadLetterChange::Unbind,
+                _ => bind(target, COUNT).dead_letter,
+            };
+            patch(name, AttributesPatch { polling_wait_seconds: Some(seconds), dead_letter, ..no_change() })
+        },
+    );
+    prop_oneof![3 => put, 1 => change, 1 => (name, owner()).prop_map(|(name, owner)| delete(name, owner))]
 }
 
 proptest! {

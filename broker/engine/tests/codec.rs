@@ -1,7 +1,8 @@
 //! Bytes of entries and rows: what is written is read again, and no bytes whatever make a reader panic or allocate much.
 
 use cmq_engine::attributes::{
-    DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId, QueueKind,
+    AttributesPatch, DeadLetterChange, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes,
+    QueueId, QueueKind,
 };
 use cmq_engine::catalogue::{Catalogue, CatalogueCommand, Change, PutMode};
 use cmq_engine::chunk::{Chunk, ChunkKey, Pages};
@@ -106,8 +107,35 @@ fn catalogue_command() -> impl Strategy<Value = CatalogueCommand> {
                 shards: 3,
             }
         }),
+        (text(), patch()).prop_map(|(name, patch)| CatalogueCommand::Patch { name, patch }),
         (text(), prop::option::of(text())).prop_map(|(name, owner)| CatalogueCommand::Delete { name, owner }),
     ]
+}
+
+fn patch() -> impl Strategy<Value = AttributesPatch> {
+    let rule = prop_oneof![
+        any::<u32>().prop_map(DeadLetterRule::MaxReceiveCount),
+        any::<u32>().prop_map(DeadLetterRule::MaxTimeToLiveSeconds),
+    ];
+    let dead_letter = prop_oneof![
+        Just(DeadLetterChange::Keep),
+        Just(DeadLetterChange::Unbind),
+        (text(), rule).prop_map(|(queue, rule)| DeadLetterChange::Bind { queue, rule }),
+    ];
+    (any::<[Option<u32>; 5]>(), any::<Option<u64>>(), dead_letter).prop_map(
+        |(values, max_messages, dead_letter)| {
+            let [hidden, retention, rewind, wait, bytes] = values;
+            AttributesPatch {
+                visibility_timeout_seconds: hidden,
+                retention_seconds: retention,
+                rewind_seconds: rewind,
+                polling_wait_seconds: wait,
+                max_message_bytes: bytes,
+                max_messages,
+                dead_letter,
+            }
+        },
+    )
 }
 
 fn row_key() -> impl Strategy<Value = RowKey> {

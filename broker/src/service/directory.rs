@@ -53,11 +53,31 @@ impl Directory {
 
     /// One page of the queues whose name contains `search`, in the order of names.
     pub(super) fn list(&self, search: &str, offset: usize, limit: usize) -> QueuePage {
+        self.page(offset, limit, |entry| entry.name.contains(search))
+    }
+
+    /// One page of the queues whose name contains `search` and whose dead-letter queue is `target`.
+    pub(super) fn list_sources(
+        &self,
+        target: QueueId,
+        search: &str,
+        offset: usize,
+        limit: usize,
+    ) -> QueuePage {
+        let is_source = |entry: &QueueEntry| {
+            entry.attributes.dead_letter.is_some_and(|policy| policy.queue == target)
+                && entry.name.contains(search)
+        };
+        self.page(offset, limit, is_source)
+    }
+
+    /// One page of the queues that match, in the order of names.
+    fn page(&self, offset: usize, limit: usize, matches: impl Fn(&QueueEntry) -> bool) -> QueuePage {
         self.read(|queues| {
-            let matching = || queues.by_name.values().filter(|entry| entry.name.contains(search));
+            let matching = || queues.by_name.values().filter(|entry| matches(entry));
             let summary =
                 |entry: &Arc<QueueEntry>| QueueSummary { id: entry.id, name: entry.name.to_string() };
-            let total = if search.is_empty() { queues.by_name.len() } else { matching().count() };
+            let total = matching().count();
             QueuePage { total, queues: matching().skip(offset).take(limit).map(summary).collect() }
         })
     }

@@ -1,6 +1,6 @@
 //! Which queues there are, and what they are.
 
-use cmq_engine::attributes::{QueueAttributes, QueueId};
+use cmq_engine::attributes::{AttributesPatch, DeadLetterChange, QueueAttributes, QueueId};
 use cmq_engine::catalogue::{CatalogueCommand, CatalogueRefusal, PutMode};
 
 use super::types::{QueueCounts, QueueDescription, QueuePage, ServiceError};
@@ -60,6 +60,26 @@ impl Service {
         id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
     }
 
+    /// Changes single attributes of a queue; what the patch does not name stays, also what somebody else changes at the
+    /// same time.
+    ///
+    /// # Errors
+    /// Queue missing or declared, attributes that do not go together, dead-letter rules, or the broker cannot take the
+    /// call now.
+    pub async fn change_queue(&self, name: &str, patch: AttributesPatch) -> Result<QueueId, ServiceError> {
+        if patch.rewind_seconds.is_some_and(|seconds| seconds > 0) {
+            return Err(ServiceError::NotServed("rewinding (a rewind time above 0)"));
+        }
+        let dead_letter_queue = match &patch.dead_letter {
+            DeadLetterChange::Bind { queue, .. } => queue.clone(),
+            DeadLetterChange::Keep | DeadLetterChange::Unbind => Box::default(),
+        };
+        let command = CatalogueCommand::Patch { name: name.into(), patch };
+        let id = self.change_catalogue(command, name, &dead_letter_queue).await?;
+        tracing::info!(queue = name, "queue changed");
+        id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
+    }
+
     /// Deletes a queue with everything in it.
     ///
     /// # Errors
@@ -87,6 +107,29 @@ impl Service {
     /// Lists queues whose name contains `search`, in the order of names.
     pub fn list_queues(&self, search: &str, offset: usize, limit: usize) -> QueuePage {
         self.inner.directory.list(search, offset, limit)
+    }
+
+    /// Lists the queues whose name contains `search` and whose dead-letter queue is `name`, in the order of names.
+    ///
+    /// # Errors
+    /// Queue missing.
+    pub fn list_sources(
+        &self,
+        name: &str,
+        search: &str,
+        offset: usize,
+        limit: usize,
+    ) -> Result<QueuePage, ServiceError> {
+        let target = self.find(name)?.id;
+        Ok(self.inner.directory.list_sources(target, search, offset, limit))
+    }
+
+    /// Says whether there is a queue of this name.
+    ///
+    /// # Errors
+    /// Queue missing.
+    pub fn check_queue(&self, name: &str) -> Result<(), ServiceError> {
+        self.find(name).map(drop)
     }
 
     /// Says everything about one queue.
@@ -127,6 +170,8 @@ fn catalogue_error(refusal: CatalogueRefusal, name: &str, dead_letter_queue: &st
         CatalogueRefusal::Missing => ServiceError::QueueMissing(name),
         CatalogueRefusal::RecreatedTooSoon => ServiceError::RecreatedTooSoon(name),
         CatalogueRefusal::KindIsFixed => ServiceError::KindIsFixed(name),
+        CatalogueRefusal::RewindAboveRetention => ServiceError::RewindAboveRetention(name),
+        CatalogueRefusal::TimeToLiveNotBelowRetention => ServiceError::TimeToLiveNotBelowRetention(name),
         CatalogueRefusal::Declared(owner) => ServiceError::Declared(name, owner.into()),
         CatalogueRefusal::InUseAsDeadLetterQueue => ServiceError::InUseAsDeadLetterQueue(name),
         CatalogueRefusal::DeadLetterQueueMissing => ServiceError::DeadLetterQueueMissing(dead_letter_queue),

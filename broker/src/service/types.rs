@@ -130,6 +130,12 @@ pub enum ServiceError {
     /// Whether a queue is FIFO is fixed when it is created.
     #[error("queue {0} exists, and FIFO or not cannot be changed")]
     KindIsFixed(String),
+    /// Deleted messages would be kept longer than messages live.
+    #[error("queue {0} would keep deleted messages for longer than its messages live")]
+    RewindAboveRetention(String),
+    /// Messages would expire before they are old enough for the dead-letter queue.
+    #[error("messages of queue {0} would expire before they are old enough for the dead-letter queue")]
+    TimeToLiveNotBelowRetention(String),
     /// The queue is declared by a manifest or a cluster object, which owns it.
     #[error("queue {0} is declared by {1}; change it there")]
     Declared(String, String),

@@ -1,6 +1,6 @@
 //! What a log entry asks of the catalogue, and how it is written.
 
-use crate::attributes::{QueueAttributes, QueueId};
+use crate::attributes::{AttributesPatch, QueueAttributes, QueueId};
 use crate::codec::{DecodeError, Reader, Writer};
 
 /// What a [`CatalogueCommand::Put`] takes for granted.
@@ -41,6 +41,13 @@ pub enum CatalogueCommand {
         /// Shards that the Broker has now, 1 or more.
         shards: u16,
     },
+    /// Changes single attributes of a queue that nobody declares.
+    Patch {
+        /// Name on the wire.
+        name: Box<str>,
+        /// What changes.
+        patch: AttributesPatch,
+    },
     /// Deletes a queue and everything in it.
     Delete {
         /// Name on the wire.
@@ -63,6 +70,10 @@ pub enum CatalogueRefusal {
     RecreatedTooSoon,
     /// The queue is standard and would become FIFO, or the other way round.
     KindIsFixed,
+    /// Deleted messages would be kept longer than messages live.
+    RewindAboveRetention,
+    /// Messages would expire before they are old enough for the dead-letter queue.
+    TimeToLiveNotBelowRetention,
     /// The queue is declared by this owner.
     Declared(Box<str>),
     /// The queue serves others as dead-letter queue.
@@ -98,6 +109,7 @@ impl CatalogueCommand {
                 out.text_option(dead_letter_queue.as_deref()).text_option(owner.as_deref());
                 attributes.encode(out);
             }
+            Self::Patch { name, patch } => patch.encode(out.u8(6).blob(name.as_bytes())),
             Self::Delete { name, owner } => {
                 out.u8(3).blob(name.as_bytes()).text_option(owner.as_deref());
             }
@@ -129,6 +141,7 @@ impl CatalogueCommand {
                 attributes: QueueAttributes::decode(from)?,
             },
             3 => Self::Delete { name: from.text()?.into(), owner: from.text_option()?.map(Into::into) },
+            6 => Self::Patch { name: from.text()?.into(), patch: AttributesPatch::decode(from)? },
             _ => return Err(from.error()),
         })
     }

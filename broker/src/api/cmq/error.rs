@@ -172,6 +172,8 @@ impl From<ServiceError> for Error {
             R::DeadLetterQueueMissing(_) => Self::fixed(4000, 10730, "dead-letter queue missing"),
             R::DeadLetterNesting(_) => Self::fixed(4000, 10740, "dead-letter nesting"),
             R::DeadLetterTooManySources(_) => Self::fixed(4000, 10780, "dead-letter queue bound too often"),
+            R::RewindAboveRetention(_) => Self::REWIND_ABOVE_RETENTION,
+            R::TimeToLiveNotBelowRetention(_) => Self::out_of_range("maxTimeToLive"),
             R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) | R::NotServed(_) => {
                 Self::made(4000, 10110, format!("request parameters error: {refusal}"))
             }
