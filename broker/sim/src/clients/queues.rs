@@ -85,14 +85,12 @@ impl Clients {
             return Action::Remove(*pick(&mut self.rng, &created));
         }
         let number = history.queues.len();
-        // A name may be used again once its queue is known to be deleted.
-        let name = if self.rng.bool() {
-            format!("passing-{number}")
-        } else {
-            format!("passing-{}", self.rng.usize(..20))
-        };
+        let own = format!("passing-{number}");
+        // A shared name may be used again once its queue is known to be deleted.
+        let name =
+            if self.rng.bool() { own.clone() } else { format!("passing-again-{}", self.rng.usize(..20)) };
         let is_taken = history.queues.iter().any(|queue| queue.name == name && !queue.is_removed);
-        let name = if is_taken { format!("passing-{number}") } else { name };
+        let name = if is_taken { own } else { name };
         let kind = *pick(&mut self.rng, &[QueueKind::Standard, BY_QUEUE, BY_GROUP]);
         history.queues.push(queue(&name, of_kind(kind, &mut self.rng)));
         Action::Create(number)
