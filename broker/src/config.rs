@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use cmq_engine::catalogue::RECREATE_WAIT_MS_MAX;
+use cmq_engine::catalogue::{PURGE_WAIT_MS_MAX, RECREATE_WAIT_MS_MAX};
 use cmq_engine::limits::SHARDS_MAX;
 
+use crate::service::Waits;
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
 /// A message queue that speaks the CMQ protocol and keeps every acknowledged message.
@@ -68,6 +69,10 @@ pub struct Config {
     #[arg(long, env = "CMQ_RECREATE_WAIT", value_name = "SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=RECREATE_WAIT_MS_MAX / 1_000))]
     pub recreate_wait: u64,
+    /// Seconds for which a purged queue cannot be purged again (the hosted services: 60).
+    #[arg(long, env = "CMQ_PURGE_WAIT", value_name = "SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(..=PURGE_WAIT_MS_MAX / 1_000))]
+    pub purge_wait: u64,
     /// Form of the log lines.
     #[arg(long, env = "CMQ_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -83,8 +88,9 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// How long the name of a deleted queue is closed.
-    pub fn recreate_wait(&self) -> Duration {
-        Duration::from_secs(self.recreate_wait)
+    /// How long names of deleted queues, and purged queues, are closed to the same call.
+    pub fn waits(&self) -> Waits {
+        let [recreate, purge] = [self.recreate_wait, self.purge_wait].map(Duration::from_secs);
+        Waits { recreate, purge }
     }
 }

@@ -32,6 +32,15 @@ impl Feed {
     }
 }
 
+/// How long the same call is refused after one that takes a while elsewhere (the hosted services: 10 to 60 seconds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For so long after its deletion a name cannot be used again.
+    pub recreate: Duration,
+    /// For so long after a purge a queue cannot be purged again.
+    pub purge: Duration,
+}
+
 /// Handle of the running broker; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -42,17 +51,16 @@ pub struct Service {
 struct Inner {
     node: NodeHandle,
     directory: Directory,
-    recreate_wait: Duration,
+    waits: Waits,
     shards: u16,
     handles: OnceLock<Handles>,
 }
 
 impl Service {
-    /// The service of a node of `shards` shards whose catalogue `feed` follows. A deleted name is closed for
-    /// `recreate_wait`.
-    pub fn new(node: NodeHandle, feed: Feed, shards: u16, recreate_wait: Duration) -> Self {
+    /// The service of a node of `shards` shards whose catalogue `feed` follows.
+    pub fn new(node: NodeHandle, feed: Feed, shards: u16, waits: Waits) -> Self {
         let handles = OnceLock::new();
-        Self { inner: Arc::new(Inner { node, directory: feed.directory, recreate_wait, shards, handles }) }
+        Self { inner: Arc::new(Inner { node, directory: feed.directory, waits, shards, handles }) }
     }
 
     fn find(&self, name: &str) -> Result<Arc<QueueEntry>, ServiceError> {

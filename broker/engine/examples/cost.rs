@@ -62,7 +62,12 @@ impl Bench {
 
     fn declare(&mut self, queues: u32, kind: QueueKind) {
         let attributes = QueueAttributes { kind, max_in_flight: 120_000, ..QueueAttributes::default() };
-        let put = |queue| Change::Put { queue: QueueId(queue), attributes: attributes.clone() };
+        let put = |queue| Change::Put {
+            queue: QueueId(queue),
+            epoch: 0,
+            rewinds: Vec::new(),
+            attributes: attributes.clone(),
+        };
         let changes = (0..queues).map(put).collect();
         self.apply(&Command::Catalogue { revision: 1, is_complete: true, changes });
     }

@@ -3,6 +3,7 @@
 
 mod change;
 mod command;
+mod epochs;
 mod patch;
 mod rows;
 mod tables;
@@ -18,11 +19,13 @@ use crate::message::QueueEpoch;
 use crate::outcome::Digest;
 use crate::row::{Dirty, RowKey};
 
-pub use change::Change;
+pub use change::{Change, Rewind, RewindKind};
 pub use command::{CatalogueCommand, CatalogueOutcome, CatalogueRefusal, PutMode};
 
 /// Milliseconds for which a deleted name may be closed at most.
 pub const RECREATE_WAIT_MS_MAX: u64 = 60_000;
+/// Milliseconds after a purge for which the next one may be refused at most.
+pub const PURGE_WAIT_MS_MAX: u64 = 60_000;
 
 /// One queue of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,12 @@ pub struct QueueEntry {
     pub created_ms: u64,
     /// Stamp of the last change of an attribute.
     pub modified_ms: u64,
+    /// One more after each purge.
+    pub epoch: u32,
+    /// Stamp of the last purge.
+    pub purged_ms: Option<u64>,
+    /// The latest rewinds, oldest first, up to [`crate::limits::REWINDS_MAX`].
+    pub rewinds: Vec<Rewind>,
     /// Revision of the catalogue at which it changed last.
     pub revision: u64,
 }
@@ -129,6 +138,8 @@ impl Catalogue {
             CatalogueCommand::Put { .. } => self.put(command),
             CatalogueCommand::Patch { name, patch } => self.patch(name, patch),
             CatalogueCommand::Delete { name, owner } => self.delete(name, owner.as_deref()),
+            CatalogueCommand::Purge { name, wait_ms } => self.purge(name, *wait_ms),
+            CatalogueCommand::Rewind { name, start_ms } => self.rewind(name, *start_ms),
         };
         let (outcome, event) = match result {
             Ok((id, event)) => (Ok(id), event),
@@ -184,6 +195,9 @@ impl Catalogue {
                 }
             }
         }
+        if attributes.rewind_seconds > 0 && attributes.kind != QueueKind::Standard {
+            return Err(CatalogueRefusal::RewindFifo);
+        }
         let id = existing.as_ref().map_or(QueueId(self.next_id), |existing| existing.id);
         if let Some(policy) = &mut attributes.dead_letter {
             let target = self.dead_letter_target(
@@ -199,7 +213,12 @@ impl Catalogue {
         }
         self.revision += 1;
         self.next_id = self.next_id.max(id.0.saturating_add(1));
-        let entry = Arc::new(QueueEntry {
+        let mut rewinds = existing.as_ref().map(|existing| existing.rewinds.clone()).unwrap_or_default();
+        let was_on = existing.as_ref().is_some_and(|existing| existing.attributes.rewind_seconds > 0);
+        if was_on && attributes.rewind_seconds == 0 {
+            epochs::note_rewind(&mut rewinds, RewindKind::Off);
+        }
+        let entry = QueueEntry {
             id,
             name: name.clone(),
             attributes,
@@ -207,14 +226,23 @@ impl Catalogue {
             shards: existing.as_ref().map_or(*shards, |existing| existing.shards).max(1),
             created_ms: existing.as_ref().map_or(self.stamp_ms, |existing| existing.created_ms),
             modified_ms: self.stamp_ms,
+            epoch: existing.as_ref().map_or(0, |existing| existing.epoch),
+            purged_ms: existing.as_ref().and_then(|existing| existing.purged_ms),
+            rewinds,
             revision: self.revision,
-        });
-        if let Some(old) = &existing {
+        };
+        Ok((Some(id), Some(self.replace(existing.as_deref(), entry))))
+    }
+
+    /// Puts an entry in the place of the one before.
+    fn replace(&mut self, old: Option<&QueueEntry>, entry: QueueEntry) -> CatalogueEvent {
+        if let Some(old) = old {
             self.unlist(old);
         }
+        let entry = Arc::new(entry);
         self.list(entry.clone());
-        self.dirty.mark(row_key(id));
-        Ok((Some(id), Some(CatalogueEvent::Put(entry))))
+        self.dirty.mark(row_key(entry.id));
+        CatalogueEvent::Put(entry)
     }
 
     fn dead_letter_target(

@@ -38,6 +38,14 @@ pub enum Fault {
     LeaseEndsEarly,
     /// A message that moves to the dead-letter queue gets lost on the way.
     LostDeadLetter,
+    /// A message that moved to the dead-letter queue comes back by a rewind, too.
+    RewindMoved,
+    /// Deleted messages in closed chunks are out of reach after a restart.
+    RewindForgets,
+    /// A rewind happens again with every later change of the queue.
+    RewindAgain,
+    /// A purge leaves the messages where they are.
+    PurgeLeaves,
 }
 
 impl Fault {
@@ -60,6 +68,10 @@ impl Fault {
         Self::ForgottenWaiter,
         Self::LeaseEndsEarly,
         Self::LostDeadLetter,
+        Self::RewindMoved,
+        Self::RewindForgets,
+        Self::RewindAgain,
+        Self::PurgeLeaves,
     ];
 }
 

@@ -82,8 +82,40 @@ pub(crate) struct Passed {
 /// Place of a lane among the lanes that have something to hand out: few in flight first, then in turn.
 pub(crate) type ReadyKey = (u32, u64, LaneId);
 
+/// What the messages of a lane are to their queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Messages that were not deleted yet.
+    #[default]
+    Live,
+    /// Deleted messages that a rewind can bring back, in the order in which they were deleted. They have no records.
+    Kept {
+        /// The first of them was sent at this stamp or later.
+        start_ms: u64,
+        /// The last of them was sent before this stamp.
+        end_ms: u64,
+        /// Those that were sent before this stamp are out of reach, whatever the attributes say by now: the rewind time
+        /// was shorter once. It holds for what comes into this segment later, too.
+        floor_ms: u64,
+        /// Whether the open chunk is in the order of the sends.
+        is_sorted: bool,
+    },
+    /// Deleted messages that wait to be freed, for rewinding was turned off.
+    Dropped,
+    /// Deleted messages that came back.
+    Rewound {
+        /// Those that were sent before this stamp have to go back.
+        from_ms: u64,
+        /// As of the segment.
+        floor_ms: u64,
+        /// When they came back.
+        at_ms: u64,
+    },
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
+    pub(crate) role: Role,
     /// Name of the message group; None for the lane of messages without one.
     pub(crate) group: Option<Box<str>>,
     /// Sequence of the first message that was never touched.
@@ -109,6 +141,22 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(group: Option<Box<str>>) -> Self {
         Self { group, ..Self::default() }
+    }
+
+    /// A segment for deleted messages, the first of which was sent at `sent_ms`.
+    pub(crate) fn segment(sent_ms: u64) -> Self {
+        let role = Role::Kept { start_ms: sent_ms, end_ms: sent_ms + 1, floor_ms: 0, is_sorted: true };
+        Self { role, ..Self::default() }
+    }
+
+    /// Whether its messages are stored: neither deleted nor given up.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.role, Role::Live | Role::Rewound { .. })
+    }
+
+    /// Whether it has something to hand out.
+    pub(crate) fn is_ready(&self, is_fifo: bool) -> bool {
+        self.is_stored() && self.head(is_fifo, 0) != Head::None
     }
 
     /// Whether every message that ever came is finished.
@@ -148,13 +196,50 @@ impl Lane {
         } else {
             self.open.push(slot);
         }
-        let mut closed = None;
-        if self.tail.is_multiple_of(CHUNK_MESSAGES) && self.open.len() > 0 {
-            let first = self.open_first();
-            let row = Chunk::encode(|out| std::mem::take(&mut self.open).encode(first, out));
-            closed = Some((sequence / CHUNK_MESSAGES, row));
+        (sequence, self.close_chunk())
+    }
+
+    /// Closes the open chunk if it is full; answers its number and row.
+    fn close_chunk(&mut self) -> Option<(u64, Vec<u8>)> {
+        if !self.tail.is_multiple_of(CHUNK_MESSAGES) || self.open.len() == 0 {
+            return None;
         }
-        (sequence, closed)
+        self.sort_open();
+        let first = self.open_first();
+        let row = Chunk::encode(|out| std::mem::take(&mut self.open).encode(first, out));
+        Some(((self.tail - 1) / CHUNK_MESSAGES, row))
+    }
+
+    /// Appends a deleted message to a segment; answers the row of the chunk that it closed, if it did.
+    pub(crate) fn keep(&mut self, slot: Slot) -> Option<(u64, Vec<u8>)> {
+        if let Role::Kept { is_sorted, .. } = &mut self.role {
+            *is_sorted &=
+                self.open.back().is_none_or(|back| (back.sent_ms, back.body) <= (slot.sent_ms, slot.body));
+        }
+        // The open chunk is put in order before anything is taken from it.
+        if self.fresh == self.tail {
+            self.fresh_sent_ms = slot.sent_ms;
+        } else if self.fresh_chunk().is_none() {
+            self.fresh_sent_ms = slot.sent_ms.min(self.fresh_sent_ms);
+        }
+        self.tail += 1;
+        self.open.push(slot);
+        self.close_chunk()
+    }
+
+    /// Makes the span of a segment hold a stamp.
+    pub(crate) fn span(&mut self, sent_ms: u64) {
+        if let Role::Kept { start_ms, end_ms, .. } = &mut self.role {
+            (*start_ms, *end_ms) = (sent_ms.min(*start_ms), (sent_ms + 1).max(*end_ms));
+        }
+    }
+
+    /// Puts the open chunk of a segment in the order of the sends. Only there a sequence does not name a message.
+    pub(crate) fn sort_open(&mut self) {
+        let Role::Kept { is_sorted, .. } = &mut self.role else { return };
+        if !std::mem::replace(is_sorted, true) {
+            self.open.sort();
+        }
     }
 
     /// Sequence of the first slot in the open chunk.

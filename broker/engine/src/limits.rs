@@ -28,6 +28,14 @@ pub const LANES_TOUCHED_MAX: usize = 16;
 pub const CHANGES_MAX: usize = QUEUES_MAX + REMOVALS_MAX;
 /// Removals of queues that the catalogue remembers for shards that are behind; a shard further behind gets everything.
 pub const REMOVALS_MAX: usize = 65_536;
+/// Rewinds of a queue that the catalogue remembers for shards that are behind. A shard further behind takes the older ones
+/// as one, to the earliest of their starts.
+pub const REWINDS_MAX: usize = 16;
+/// Parts of the rewind time over which the deleted messages of a queue are spread: a rewind looks at the messages of one
+/// part at most that it does not bring back.
+pub const KEPT_SPANS: u64 = 32;
+/// Lanes of deleted messages that a queue keeps at most; about 3 KiB of memory each.
+pub const KEPT_SEGMENTS_MAX: usize = 64;
 /// Slots over which the message groups of a FIFO queue spread; each has its shard for good.
 pub const HOME_SLOTS: u64 = 1_024;
 /// Queues of a Broker.

@@ -2,6 +2,7 @@
 
 mod delete;
 mod due;
+mod kept;
 mod receive;
 mod remains;
 mod rows;
@@ -60,7 +61,14 @@ pub(crate) struct Queue {
     age_timers: BTreeSet<(u64, LaneId)>,
     /// Stamp of the oldest message of each lane that holds any.
     oldest: BTreeSet<(u64, LaneId)>,
+    /// Lanes of deleted messages that a rewind can bring back, by the start of their spans, which do not overlap.
+    segments: BTreeMap<u64, LaneId>,
+    /// Lanes of messages that a rewind brought back.
+    rewound: BTreeSet<LaneId>,
+    /// Number of the latest rewind that was done.
+    pub(crate) rewinds_done: u64,
     deduplication: Deduplication,
+    rewindable: u64,
     stored: u64,
     in_flight: u64,
     delayed: u64,
@@ -83,7 +91,11 @@ impl Queue {
             timers: BTreeSet::new(),
             age_timers: BTreeSet::new(),
             oldest: BTreeSet::new(),
+            segments: BTreeMap::new(),
+            rewound: BTreeSet::new(),
+            rewinds_done: 0,
             deduplication: Deduplication::default(),
+            rewindable: 0,
             stored: 0,
             in_flight: 0,
             delayed: 0,

@@ -7,9 +7,10 @@ use cmq_engine::attributes::{
     DeduplicationScope, QueueAttributes, QueueId, QueueKind,
 };
 use cmq_engine::catalogue::{
-    Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, PutMode,
+    Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, PutMode, Rewind,
+    RewindKind,
 };
-use cmq_engine::limits::{QUEUES_MAX, REMOVALS_MAX};
+use cmq_engine::limits::{QUEUES_MAX, REMOVALS_MAX, REWINDS_MAX};
 use proptest::prelude::*;
 
 const FIFO: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
@@ -23,6 +24,7 @@ struct Put {
     mode: PutMode,
     kind: QueueKind,
     delay_seconds: u32,
+    rewind_seconds: u32,
     dead_letters: Option<&'static str>,
     owner: Option<&'static str>,
     recreate_wait_ms: u64,
@@ -34,6 +36,7 @@ const fn create(name: &'static str) -> Put {
         mode: PutMode::Create,
         kind: QueueKind::Standard,
         delay_seconds: 0,
+        rewind_seconds: 0,
         dead_letters: None,
         owner: None,
         recreate_wait_ms: 0,
@@ -49,6 +52,7 @@ impl From<Put> for CatalogueCommand {
             attributes: QueueAttributes {
                 kind: put.kind,
                 delay_seconds: put.delay_seconds,
+                rewind_seconds: put.rewind_seconds,
                 dead_letter: put.dead_letters.map(|_| DeadLetterPolicy { queue, rule: COUNT }),
                 ..QueueAttributes::default()
             },
@@ -62,6 +66,14 @@ impl From<Put> for CatalogueCommand {
 
 fn delete(name: &str, owner: Option<&str>) -> CatalogueCommand {
     CatalogueCommand::Delete { name: name.into(), owner: owner.map(Into::into) }
+}
+
+fn purge(name: &str, wait_ms: u64) -> CatalogueCommand {
+    CatalogueCommand::Purge { name: name.into(), wait_ms }
+}
+
+fn rewind(name: &str, start_ms: u64) -> CatalogueCommand {
+    CatalogueCommand::Rewind { name: name.into(), start_ms }
 }
 
 fn queue(id: u32) -> CatalogueOutcome {
@@ -129,7 +141,24 @@ fn rules() {
         (3_000, Put { mode: Declare, owner: Some("default/one"), ..create("a") }.into(), queue(5), true),
         (3_000, delete("a", None), Err(declared()), false),
         (3_000, delete("a", Some("default/one")), queue(5), true),
-        (3_000, delete("d", Some("default/two")), queue(6), true),
+        // Purges and rewinds are of the messages: they do not mind who declares the queue.
+        (3_000, purge("x", 0), Err(Missing), false),
+        (3_000, purge("d", 1_000), queue(6), true),
+        (3_999, purge("d", 1_000), Err(PurgedTooSoon), false),
+        (3_999, purge("d", 0), queue(6), true),
+        (4_998, purge("d", 1_000), Err(PurgedTooSoon), false),
+        (4_999, purge("d", 1_000), queue(6), true),
+        (5_000, rewind("x", 5_000), Err(Missing), false),
+        (5_000, rewind("d", 5_000), Err(RewindOff), false),
+        (5_000, Put { kind: FIFO, rewind_seconds: 1, ..create("r") }.into(), Err(RewindFifo), false),
+        (5_000, Put { rewind_seconds: 1, ..create("r") }.into(), queue(7), true),
+        (5_000, rewind("r", 3_999), Err(RewindTime { earliest_ms: 4_000 }), false),
+        (5_000, rewind("r", 4_000), queue(7), true),
+        (5_000, rewind("r", 5_000), queue(7), true),
+        (5_000, rewind("r", 5_001), Err(RewindTime { earliest_ms: 4_000 }), false),
+        (5_000, Put { mode: Update, ..create("r") }.into(), queue(7), true),
+        (5_000, rewind("r", 5_000), Err(RewindOff), false),
+        (5_000, delete("d", Some("default/two")), queue(6), true),
     ];
     let mut catalogue = Catalogue::default();
     for (at, (stamp_ms, command, expected, is_change)) in steps.into_iter().enumerate() {
@@ -139,12 +168,17 @@ fn rules() {
         assert_eq!(catalogue.revision() - before, u64::from(is_change), "step {at}: {command:?}");
         assert_eq!(event.is_some(), is_change, "step {at}: {command:?}");
         if let Some(CatalogueEvent::Put(entry)) = event {
-            assert_eq!(entry.modified_ms, stamp_ms);
+            // Only attributes count as a change.
+            let modified_ms = match command {
+                CatalogueCommand::Put { .. } => stamp_ms,
+                _ => entry.purged_ms.map_or(5_000, |_| 3_000),
+            };
+            assert_eq!(entry.modified_ms, modified_ms, "step {at}: {command:?}");
             assert_eq!(entry.revision, catalogue.revision());
         }
     }
     let names: Vec<&str> = catalogue.queues().map(|entry| &*entry.name).collect();
-    assert_eq!(names, ["f", "s"]);
+    assert_eq!(names, ["f", "r", "s"]);
     assert_same(&catalogue, &restored(&catalogue));
 }
 
@@ -344,7 +378,7 @@ fn assert_same(one: &Catalogue, other: &Catalogue) {
 #[derive(Default)]
 struct Follower {
     revision: u64,
-    queues: BTreeMap<QueueId, QueueAttributes>,
+    queues: BTreeMap<QueueId, Change>,
 }
 
 impl Follower {
@@ -358,7 +392,7 @@ impl Follower {
         }
         for change in changes {
             match change {
-                Change::Put { queue, attributes } => _ = self.queues.insert(queue, attributes),
+                Change::Put { queue, .. } => _ = self.queues.insert(queue, change),
                 Change::Remove { queue } => _ = self.queues.remove(&queue),
             }
         }
@@ -372,9 +406,10 @@ fn command() -> impl Strategy<Value = CatalogueCommand> {
     let kind = prop_oneof![5 => Just(QueueKind::Standard), 1 => Just(FIFO)];
     let owner = || prop_oneof![4 => Just(None), 1 => Just(Some("one"))];
     let target = prop::option::of((0..NAMES.len()).prop_map(|at| NAMES[at]));
-    let put = (name.clone(), mode, kind, 0_u32..3, target, owner(), 0_u64..200).prop_map(
-        |(name, mode, kind, delay_seconds, dead_letters, owner, recreate_wait_ms)| {
-            Put { name, mode, kind, delay_seconds, dead_letters, owner, recreate_wait_ms }.into()
+    let put = (name.clone(), mode, kind, (0_u32..3, 0_u32..2), target, owner(), 0_u64..200).prop_map(
+        |(name, mode, kind, (delay_seconds, rewind_seconds), dead_letters, owner, recreate_wait_ms)| {
+            Put { name, mode, kind, delay_seconds, rewind_seconds, dead_letters, owner, recreate_wait_ms }
+                .into()
         },
     );
     let change = (name.clone(), 0_u32..3, (0..NAMES.len()).prop_map(|at| NAMES[at]), 0..3).prop_map(
@@ -387,7 +422,13 @@ fn command() -> impl Strategy<Value = CatalogueCommand> {
             patch(name, AttributesPatch { polling_wait_seconds: Some(seconds), dead_letter, ..no_change() })
         },
     );
-    prop_oneof![3 => put, 1 => change, 1 => (name, owner()).prop_map(|(name, owner)| delete(name, owner))]
+    prop_oneof![
+        6 => put,
+        2 => change,
+        2 => (name.clone(), owner()).prop_map(|(name, owner)| delete(name, owner)),
+        1 => (name.clone(), 0_u64..200).prop_map(|(name, wait_ms)| purge(name, wait_ms)),
+        2 => (name, 0_u64..1_500).prop_map(|(name, start_ms)| rewind(name, start_ms)),
+    ]
 }
 
 proptest! {
@@ -421,8 +462,12 @@ proptest! {
                 }
             }
         }
-        let expected: BTreeMap<QueueId, QueueAttributes> =
-            catalogue.queues().map(|entry| (entry.id, entry.attributes.clone())).collect();
+        let whole = catalogue.queues().map(|entry| {
+            let (epoch, rewinds) = (entry.epoch, entry.rewinds.clone());
+            let attributes = entry.attributes.clone();
+            (entry.id, Change::Put { queue: entry.id, epoch, rewinds, attributes })
+        });
+        let expected: BTreeMap<QueueId, Change> = whole.collect();
         for (limit, mut follower) in followers {
             while follower.revision < catalogue.revision() {
                 follower.follow(&catalogue, limit);
@@ -430,4 +475,29 @@ proptest! {
             prop_assert_eq!(&follower.queues, &expected);
         }
     }
+}
+
+#[test]
+fn rewinds_are_remembered_in_order_and_the_oldest_as_one() {
+    let mut catalogue = Catalogue::default();
+    catalogue.apply(&Put { rewind_seconds: 60, ..create("r") }.into(), 0).0.unwrap();
+    let rewinds = |catalogue: &Catalogue| {
+        let (_, _, changes) = catalogue.changes_since(0, 10);
+        let [Change::Put { rewinds, .. }] = &changes[..] else { panic!("one queue: {changes:?}") };
+        rewinds.clone()
+    };
+    let starts = [7_000, 3_000].into_iter().chain(10_000..10_000 + REWINDS_MAX as u64);
+    for start_ms in starts {
+        catalogue.apply(&rewind("r", start_ms), 20_000).0.unwrap();
+    }
+    let kept = rewinds(&restored(&catalogue));
+    assert_eq!(kept.len(), REWINDS_MAX);
+    assert_eq!(kept[0], Rewind { number: 3, kind: RewindKind::To(3_000) });
+    assert_eq!(kept[1], Rewind { number: 4, kind: RewindKind::To(10_001) });
+    // Turning rewinding off is one of them; a purge leaves the numbers as they are.
+    let off = Put { mode: PutMode::Update, ..create("r") };
+    catalogue.apply(&off.into(), 20_000).0.unwrap();
+    catalogue.apply(&purge("r", 0), 20_000).0.unwrap();
+    let last = rewinds(&restored(&catalogue)).pop().unwrap();
+    assert_eq!(last, Rewind { number: REWINDS_MAX as u64 + 3, kind: RewindKind::Off });
 }

@@ -4,11 +4,11 @@ use cmq_engine::attributes::{
     AttributesPatch, DeadLetterChange, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes,
     QueueId, QueueKind,
 };
-use cmq_engine::catalogue::{Catalogue, CatalogueCommand, Change, PutMode};
+use cmq_engine::catalogue::{Catalogue, CatalogueCommand, Change, PutMode, Rewind, RewindKind};
 use cmq_engine::chunk::{Chunk, ChunkKey, Pages};
 use cmq_engine::codec::{Reader, Writer};
 use cmq_engine::command::{Command, NewMessage, StaleHandle};
-use cmq_engine::limits::{ENTRY_BODIES_MAX, LOG_INDEX_MAX};
+use cmq_engine::limits::{ENTRY_BODIES_MAX, LOG_INDEX_MAX, REWINDS_MAX};
 use cmq_engine::message::{BodyRef, DeliveryId, LaneId, QueueEpoch};
 use cmq_engine::row::RowKey;
 use cmq_engine::shard::Shard;
@@ -67,9 +67,14 @@ fn delivery() -> impl Strategy<Value = DeliveryId> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
+    let kind = prop_oneof![any::<u64>().prop_map(RewindKind::To), Just(RewindKind::Off)];
+    let rewind = (any::<u64>(), kind).prop_map(|(number, kind)| Rewind { number, kind });
     let change = prop_oneof![
-        (any::<u32>(), attributes())
-            .prop_map(|(queue, attributes)| Change::Put { queue: QueueId(queue), attributes }),
+        (any::<(u32, u32)>(), prop::collection::vec(rewind, 0..=REWINDS_MAX), attributes()).prop_map(
+            |((queue, epoch), rewinds, attributes)| {
+                Change::Put { queue: QueueId(queue), epoch, rewinds, attributes }
+            }
+        ),
         any::<u32>().prop_map(|queue| Change::Remove { queue: QueueId(queue) }),
     ];
     let stale = prop_oneof![Just(StaleHandle::Refuse), Just(StaleHandle::Delete)];
@@ -109,6 +114,8 @@ fn catalogue_command() -> impl Strategy<Value = CatalogueCommand> {
         }),
         (text(), patch()).prop_map(|(name, patch)| CatalogueCommand::Patch { name, patch }),
         (text(), prop::option::of(text())).prop_map(|(name, owner)| CatalogueCommand::Delete { name, owner }),
+        (text(), any::<u64>()).prop_map(|(name, wait_ms)| CatalogueCommand::Purge { name, wait_ms }),
+        (text(), any::<u64>()).prop_map(|(name, start_ms)| CatalogueCommand::Rewind { name, start_ms }),
     ]
 }
 
@@ -164,6 +171,8 @@ fn busy_shard() -> Vec<(RowKey, Vec<u8>)> {
     let fifo = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
     let put = |queue, kind, delay_seconds| Change::Put {
         queue: QueueId(queue),
+        epoch: 0,
+        rewinds: Vec::new(),
         attributes: QueueAttributes { kind, delay_seconds, ..QueueAttributes::default() },
     };
     let changes = vec![put(1, QueueKind::Standard, 0), put(2, fifo, 2), put(3, QueueKind::Standard, 0)];

@@ -32,6 +32,8 @@ impl Bench {
         let fifo = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
         let put = |queue, kind| Change::Put {
             queue,
+            epoch: 0,
+            rewinds: Vec::new(),
             attributes: QueueAttributes {
                 kind,
                 retention_seconds: (RETENTION_MS / 1_000) as u32,

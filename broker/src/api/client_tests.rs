@@ -15,7 +15,7 @@ use crate::access;
 use crate::api::http::limits::BODY_BYTES_MAX;
 use crate::replication::driver;
 use crate::replication::runtime::Node;
-use crate::service::Feed;
+use crate::service::{Feed, Waits};
 use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
 use crate::storage::options::Options;
@@ -46,7 +46,7 @@ impl Broker {
         let config = driver::Config::standalone(1, (1, [7; 32]));
         let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
         timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-        let service = Service::new(node.handle(), feed, 1, Duration::ZERO);
+        let service = Service::new(node.handle(), feed, 1, Waits::default());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

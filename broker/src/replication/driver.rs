@@ -6,7 +6,7 @@
 mod requests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -137,6 +137,7 @@ impl<T: Token> Driver<T> {
             claims: BTreeMap::new(),
             retries: Vec::new(),
             catalogue_revision: 0,
+            epochs_waiting: VecDeque::new(),
             catalogue_changes: None,
             changes_wanted: None,
             leadership_changed: false,
@@ -227,6 +228,7 @@ impl<T: Token> Driver<T> {
         for group in &mut self.groups {
             group.drain_ready(&mut self.hub)?;
         }
+        self.answer_epochs();
         self.wake();
         if self.outstanding {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What all groups of a node share while they turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +36,9 @@ pub(crate) struct Hub<T> {
     /// Receives that were stopped by a bound and go on at once.
     pub(super) retries: Vec<Waiter<T>>,
     pub(crate) catalogue_revision: u64,
+    /// Purges and rewinds that the catalogue did, to be answered when the shards of this node did them, too: revision,
+    /// token, queue.
+    pub(super) epochs_waiting: VecDeque<(u64, T, Option<QueueId>)>,
     /// Changes since a revision, for the shard that asked for them.
     pub(crate) catalogue_changes: Option<(u64, Changes)>,
     pub(crate) changes_wanted: Option<u64>,

@@ -43,16 +43,13 @@ impl Service {
         dead_letter_queue: Option<&str>,
         owner: Option<&str>,
     ) -> Result<QueueId, ServiceError> {
-        if attributes.rewind_seconds > 0 {
-            return Err(ServiceError::NotServed("rewinding (a rewind time above 0)"));
-        }
         let command = CatalogueCommand::Put {
             name: name.into(),
             mode,
             attributes,
             dead_letter_queue: dead_letter_queue.map(Into::into),
             owner: owner.map(Into::into),
-            recreate_wait_ms: self.inner.recreate_wait.as_millis() as u64,
+            recreate_wait_ms: self.inner.waits.recreate.as_millis() as u64,
             shards: self.inner.shards,
         };
         let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
@@ -67,9 +64,6 @@ impl Service {
     /// Queue missing or declared, attributes that do not go together, dead-letter rules, or the broker cannot take the
     /// call now.
     pub async fn change_queue(&self, name: &str, patch: AttributesPatch) -> Result<QueueId, ServiceError> {
-        if patch.rewind_seconds.is_some_and(|seconds| seconds > 0) {
-            return Err(ServiceError::NotServed("rewinding (a rewind time above 0)"));
-        }
         let dead_letter_queue = match &patch.dead_letter {
             DeadLetterChange::Bind { queue, .. } => queue.clone(),
             DeadLetterChange::Keep | DeadLetterChange::Unbind => Box::default(),
@@ -88,6 +82,31 @@ impl Service {
         let command = CatalogueCommand::Delete { name: name.into(), owner: None };
         self.change_catalogue(command, name, "").await?;
         tracing::info!(queue = name, "queue deleted");
+        Ok(())
+    }
+
+    /// Drops every message of a queue, in whatever state; also of a declared one. Handles of before are stale. Messages
+    /// sent after the answer stay.
+    ///
+    /// # Errors
+    /// Queue missing, purged a moment ago (`--purge-wait`), or the broker cannot take the call now.
+    pub async fn purge_queue(&self, name: &str) -> Result<(), ServiceError> {
+        let wait_ms = self.inner.waits.purge.as_millis() as u64;
+        self.change_catalogue(CatalogueCommand::Purge { name: name.into(), wait_ms }, name, "").await?;
+        tracing::info!(queue = name, "queue purged");
+        Ok(())
+    }
+
+    /// Brings back the deleted messages of a queue that were sent at `start` (Unix seconds) or later, for all consumers;
+    /// also of a declared one.
+    ///
+    /// # Errors
+    /// Queue missing, rewinding off, a start before the reach of rewinding or in the future, or the broker cannot take
+    /// the call now.
+    pub async fn rewind_queue(&self, name: &str, start: u64) -> Result<(), ServiceError> {
+        let start_ms = start.saturating_mul(1_000);
+        self.change_catalogue(CatalogueCommand::Rewind { name: name.into(), start_ms }, name, "").await?;
+        tracing::info!(queue = name, start, "queue rewound");
         Ok(())
     }
 
@@ -155,7 +174,7 @@ impl Service {
                 active: counts.active,
                 in_flight: counts.in_flight,
                 delayed: counts.delayed,
-                rewindable: 0,
+                rewindable: counts.rewindable,
                 oldest_ms: counts.oldest_ms,
             },
         })
@@ -180,5 +199,11 @@ fn catalogue_error(refusal: CatalogueRefusal, name: &str, dead_letter_queue: &st
             ServiceError::DeadLetterTooManySources(dead_letter_queue)
         }
         CatalogueRefusal::DeadLetterKind => ServiceError::DeadLetterKind(dead_letter_queue),
+        CatalogueRefusal::PurgedTooSoon => ServiceError::PurgedTooSoon(name),
+        CatalogueRefusal::RewindOff => ServiceError::RewindOff(name),
+        CatalogueRefusal::RewindTime { earliest_ms } => {
+            ServiceError::RewindTime { earliest: earliest_ms / 1_000 }
+        }
+        CatalogueRefusal::RewindFifo => ServiceError::RewindFifo(name),
     }
 }

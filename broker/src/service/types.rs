@@ -121,9 +121,21 @@ pub enum ServiceError {
     /// The dead-letter queue serves as many sources as it may.
     #[error("dead-letter queue {0} serves as many sources as it may")]
     DeadLetterTooManySources(String),
-    /// The broker does not do this yet.
-    #[error("{0} is not served yet")]
-    NotServed(&'static str),
+    /// The queue was purged a moment ago (`--purge-wait`).
+    #[error("queue {0} was purged a moment ago")]
+    PurgedTooSoon(String),
+    /// The queue keeps no deleted messages.
+    #[error("queue {0} cannot be rewound: its rewind time is 0")]
+    RewindOff(String),
+    /// The start lies before the reach of rewinding, or in the future.
+    #[error("the start of a rewind must be between {earliest} and now, in Unix seconds")]
+    RewindTime {
+        /// Unix seconds of the earliest start that would do.
+        earliest: u64,
+    },
+    /// A FIFO queue cannot keep deleted messages.
+    #[error("queue {0} is FIFO, so its rewind time must be 0")]
+    RewindFifo(String),
     /// A FIFO queue needs a FIFO dead-letter queue, a standard queue a standard one.
     #[error("dead-letter queue {0} is FIFO and the queue is not, or the other way round")]
     DeadLetterKind(String),

@@ -55,6 +55,21 @@ pub enum CatalogueCommand {
         /// Who declares queues and asks for this; None: a client, which may not delete a declared queue.
         owner: Option<Box<str>>,
     },
+    /// Drops every message of a queue, in whatever state, declared or not. Later messages stay.
+    Purge {
+        /// Name on the wire.
+        name: Box<str>,
+        /// Milliseconds after a purge for which the next one is refused, up to [`crate::catalogue::PURGE_WAIT_MS_MAX`].
+        wait_ms: u64,
+    },
+    /// Brings deleted messages back that were sent at a time or later, declared or not.
+    Rewind {
+        /// Name on the wire.
+        name: Box<str>,
+        /// Stamp from which on messages come back; not before the stamp of the command less the rewind time, whose
+        /// second counts as a whole.
+        start_ms: u64,
+    },
 }
 
 /// Why a command changed nothing.
@@ -86,6 +101,17 @@ pub enum CatalogueRefusal {
     DeadLetterTooManySources,
     /// A FIFO queue needs a FIFO dead-letter queue, a standard one a standard one.
     DeadLetterKind,
+    /// The queue was purged a moment ago.
+    PurgedTooSoon,
+    /// The queue keeps no deleted messages: its rewind time is 0.
+    RewindOff,
+    /// The start lies before the reach of rewinding, or in the future.
+    RewindTime {
+        /// The earliest start that would do.
+        earliest_ms: u64,
+    },
+    /// A FIFO queue cannot keep deleted messages.
+    RewindFifo,
 }
 
 /// What a command answers: the number of the queue, where there is one.
@@ -113,6 +139,8 @@ impl CatalogueCommand {
             Self::Delete { name, owner } => {
                 out.u8(3).blob(name.as_bytes()).text_option(owner.as_deref());
             }
+            Self::Purge { name, wait_ms } => _ = out.u8(4).blob(name.as_bytes()).int(*wait_ms),
+            Self::Rewind { name, start_ms } => _ = out.u8(5).blob(name.as_bytes()).int(*start_ms),
         }
     }
 
@@ -141,6 +169,8 @@ impl CatalogueCommand {
                 attributes: QueueAttributes::decode(from)?,
             },
             3 => Self::Delete { name: from.text()?.into(), owner: from.text_option()?.map(Into::into) },
+            4 => Self::Purge { name: from.text()?.into(), wait_ms: from.int()? },
+            5 => Self::Rewind { name: from.text()?.into(), start_ms: from.int()? },
             6 => Self::Patch { name: from.text()?.into(), patch: AttributesPatch::decode(from)? },
             _ => return Err(from.error()),
         })

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, QueueEntry, Removal, row_key};
+use super::{Catalogue, QueueEntry, Removal, Rewind, row_key};
 use crate::attributes::QueueAttributes;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::REWINDS_MAX;
 use crate::row::RowKey;
 
 const FORMAT: u8 = 1;
@@ -45,6 +46,10 @@ impl Catalogue {
                     out.u8(1).int(entry.revision).blob(name.as_bytes());
                     out.text_option(entry.owner.as_deref()).int(u64::from(entry.shards));
                     out.int(entry.created_ms).int(entry.modified_ms);
+                    out.int(u64::from(entry.epoch))
+                        .int_option(entry.purged_ms)
+                        .int(entry.rewinds.len() as u64);
+                    entry.rewinds.iter().for_each(|rewind| rewind.encode(&mut out));
                     entry.attributes.encode(&mut out);
                 }
                 None => {
@@ -83,6 +88,9 @@ impl Catalogue {
                         .ok_or(from.error())?,
                     created_ms: from.int()?,
                     modified_ms: from.int()?,
+                    epoch: from.int32()?,
+                    purged_ms: from.int_option()?,
+                    rewinds: from.list(REWINDS_MAX, Rewind::decode)?,
                     attributes: QueueAttributes::decode(&mut from)?,
                 };
                 self.list(Arc::new(entry));

@@ -60,7 +60,8 @@ impl Catalogue {
     pub fn changes_since(&self, since: u64, limit: usize) -> (u64, bool, Vec<Change>) {
         let put = |id: &QueueId| {
             let entry = &self.queues[&self.names[id]];
-            Change::Put { queue: *id, attributes: entry.attributes.clone() }
+            let (epoch, rewinds) = (entry.epoch, entry.rewinds.clone());
+            Change::Put { queue: *id, epoch, rewinds, attributes: entry.attributes.clone() }
         };
         if since < self.complete_below {
             return (self.revision, true, self.queues.values().map(|entry| put(&entry.id)).collect());

@@ -30,6 +30,17 @@ impl OpenChunk {
         (self.len > 0).then_some(self.front)
     }
 
+    pub(super) fn back(&self) -> Option<Slot> {
+        (self.len > 0).then_some(self.back)
+    }
+
+    /// Puts the slots in the order of the sends.
+    pub(super) fn sort(&mut self) {
+        let mut slots = Vec::from_iter(std::iter::from_fn(|| self.pop_front()));
+        slots.sort_unstable_by_key(|slot| (slot.sent_ms, slot.body));
+        slots.into_iter().for_each(|slot| self.push(slot));
+    }
+
     pub(super) fn push(&mut self, slot: Slot) {
         if self.len == 0 {
             self.front = slot;

@@ -1,17 +1,46 @@
 //! The rows of a lane: one for the lane itself with its open chunk, and one for the records of each chunk's messages.
 
 use super::open::OpenChunk;
-use super::{Lane, Record, State};
+use super::{Lane, Record, Role, State};
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::faults::{self, Fault};
 use crate::limits::{CHUNK_MESSAGES, SEQUENCE_MAX};
 use crate::message::Slot;
 
 const LANE_FORMAT: u8 = 1;
 const RECORDS_FORMAT: u8 = 1;
 
+impl Role {
+    fn encode(&self, out: &mut Writer) {
+        match *self {
+            Self::Live => out.u8(0),
+            Self::Kept { start_ms, end_ms, floor_ms, is_sorted } => {
+                out.u8(1).int(start_ms).delta(end_ms, start_ms).int(floor_ms).u8(u8::from(is_sorted))
+            }
+            Self::Dropped => out.u8(2),
+            Self::Rewound { from_ms, floor_ms, at_ms } => out.u8(3).int(from_ms).int(floor_ms).int(at_ms),
+        };
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => Self::Live,
+            1 => {
+                let start_ms = from.int()?;
+                let end_ms = from.delta(start_ms)?;
+                Self::Kept { start_ms, end_ms, floor_ms: from.int()?, is_sorted: from.flag()? }
+            }
+            2 => Self::Dropped,
+            3 => Self::Rewound { from_ms: from.int()?, floor_ms: from.int()?, at_ms: from.int()? },
+            _ => return Err(from.error()),
+        })
+    }
+}
+
 impl Lane {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::with_format(LANE_FORMAT);
+        self.role.encode(&mut out);
         out.text_option(self.group.as_deref())
             .int(self.fresh)
             .int(self.tail)
@@ -24,7 +53,8 @@ impl Lane {
     /// Reads a lane row; its records come from rows of their own.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Reader::with_format(row, LANE_FORMAT, "a lane row")?;
-        let mut lane = Self::new(from.text_option()?.map(Into::into));
+        let role = Role::decode(&mut from)?;
+        let mut lane = Self { role, ..Self::new(from.text_option()?.map(Into::into)) };
         lane.fresh = from.int()?;
         lane.tail = from.int()?;
         lane.fresh_sent_ms = from.int()?;
@@ -37,6 +67,9 @@ impl Lane {
             return Err(from.error());
         }
         lane.open = open;
+        if lane.role != Role::Live && faults::is_active(Fault::RewindForgets) {
+            lane.fresh = lane.fresh.max(first);
+        }
         from.end()?;
         Ok(lane)
     }

@@ -39,7 +39,7 @@ impl Queue {
             return Deleted::Stale;
         }
         self.finish(id.lane, id.sequence, context);
-        context.effects.dead_bodies.push(record.slot.body);
+        self.let_go(record.slot, context);
         self.totals.deleted += 1;
         self.settle(id.lane, false, context);
         if self.is_fifo() {
@@ -52,7 +52,7 @@ impl Queue {
     /// Takes a message with a record out of the queue, but for what becomes of its body.
     pub(super) fn finish(&mut self, id: LaneId, sequence: u64, context: &mut Context<'_>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let before = lane.records.len();
+        let (before, role) = (lane.records.len(), lane.role);
         let Some(record) = lane.finish(sequence) else { return };
         self.records -= before - lane.records.len();
         self.stored -= 1;
@@ -61,7 +61,7 @@ impl Queue {
             State::Delayed { .. } => self.delayed -= 1,
             State::Returned | State::Finished => {}
         }
-        if let Some(due_ms) = self.timer_ms(&record) {
+        if let Some(due_ms) = self.timer_ms(&record, role) {
             self.timers.remove(&(due_ms, id, sequence));
         }
         context.dirty.mark(RowKey::Records(self.epoch, id, sequence / CHUNK_MESSAGES));

@@ -3,7 +3,7 @@
 use super::{Context, Move, Queue};
 use crate::attributes::DeadLetterRule;
 use crate::faults::{self, Fault};
-use crate::lane::{Record, State};
+use crate::lane::{Lane, Record, Role, State};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{LaneId, Slot};
 use crate::row::RowKey;
@@ -17,8 +17,9 @@ impl Queue {
             && due_ms <= context.stamp_ms + margin_ms
         {
             context.steps -= 1;
-            let record = self.lanes[&id].records[&sequence];
-            if self.is_too_old(&record.slot, context.stamp_ms) {
+            let lane = &self.lanes[&id];
+            let record = lane.records[&sequence];
+            if self.is_too_old(&record.slot, lane.role, context.stamp_ms) {
                 self.finish(id, sequence, context);
                 self.age_out(id, record.slot, context);
             } else {
@@ -33,13 +34,14 @@ impl Queue {
     fn give_back(&mut self, id: LaneId, sequence: u64, context: &mut Context<'_>) {
         self.timers.pop_first();
         let lane = self.lanes.get_mut(&id).expect("a timer is of a message that is there");
+        let role = lane.role;
         let Some(record) = lane.give_back(sequence) else { return };
         match record.state {
             State::Leased { .. } => self.in_flight -= 1,
             State::Delayed { .. } => self.delayed -= 1,
             State::Returned | State::Finished => {}
         }
-        self.timers.insert((self.age_due_ms(&record.slot), id, sequence));
+        self.timers.insert((self.age_due_ms(&record.slot, role), id, sequence));
         context.dirty.mark(RowKey::Records(self.epoch, id, sequence / CHUNK_MESSAGES));
     }
 
@@ -49,20 +51,24 @@ impl Queue {
             self.deduplication.forget(context.stamp_ms, context.steps, self.epoch, context.dirty);
     }
 
-    /// Lanes whose oldest untouched message may be too old by now.
+    /// Lanes at whose head something may have to go by now.
     pub(crate) fn aged_lanes(&self, stamp_ms: u64, limit: usize) -> Vec<LaneId> {
         let due = self.age_timers.iter().take_while(|(due_ms, _)| *due_ms <= stamp_ms);
         due.take(limit).map(|(_, id)| *id).collect()
     }
 
-    /// Drops, or moves, the untouched messages at the head of a lane that are too old.
+    /// Takes the untouched messages at the head of a lane out that do not belong there any more.
     pub(crate) fn age_lane(&mut self, id: LaneId, context: &mut Context<'_>) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.sort_open();
+        }
         while context.steps > 0
             && let Some(lane) = self.lanes.get_mut(&id)
             && let Some(slot) = lane.fresh_slot(self.epoch, id, &context.pages)
         {
             lane.fresh_sent_ms = slot.sent_ms;
-            if !self.is_too_old(&slot, context.stamp_ms) {
+            let role = lane.role;
+            if !self.must_go(&slot, role, context.stamp_ms) {
                 break;
             }
             self.drop_fresh(id, &slot, context);
@@ -70,18 +76,61 @@ impl Queue {
         self.settle(id, false, context);
     }
 
-    /// Takes the first untouched message of a lane, which is too old, out of the queue.
+    /// Whether an untouched message does not belong into its lane any more.
+    pub(super) fn must_go(&self, slot: &Slot, role: Role, stamp_ms: u64) -> bool {
+        match role {
+            Role::Live => self.is_too_old(slot, role, stamp_ms),
+            Role::Kept { floor_ms, .. } => slot.sent_ms < floor_ms || !self.is_in_reach(slot, stamp_ms),
+            Role::Dropped => true,
+            Role::Rewound { from_ms, .. } => slot.sent_ms < from_ms || self.is_too_old(slot, role, stamp_ms),
+        }
+    }
+
+    /// When something may have to go from the head of a lane; None when it has no untouched message.
+    pub(super) fn head_due_ms(&self, lane: &Lane) -> Option<u64> {
+        if !lane.has_fresh() {
+            return None;
+        }
+        let sent_ms = lane.fresh_sent_ms;
+        Some(match lane.role {
+            Role::Live => sent_ms.saturating_add(self.age_limit_ms()),
+            Role::Kept { floor_ms, .. } if sent_ms < floor_ms => 0,
+            Role::Kept { .. } => sent_ms.saturating_add(self.reach_ms()),
+            Role::Dropped => 0,
+            Role::Rewound { from_ms, .. } if sent_ms < from_ms => 0,
+            Role::Rewound { .. } => self.due_ms(sent_ms, lane.role),
+        })
+    }
+
+    /// Takes the first untouched message of a lane, which must go, out of it.
     pub(super) fn drop_fresh(&mut self, id: LaneId, slot: &Slot, context: &mut Context<'_>) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let role = lane.role;
         context.steps -= 1;
-        self.stored -= 1;
         self.pass_fresh(id, slot, context);
-        self.age_out(id, *slot, context);
+        match role {
+            Role::Kept { .. } | Role::Dropped => {
+                self.rewindable -= u64::from(role != Role::Dropped);
+                context.effects.dead_bodies.push(slot.body);
+            }
+            Role::Rewound { from_ms, floor_ms, .. } if slot.sent_ms < from_ms => {
+                self.stored -= 1;
+                if slot.sent_ms < floor_ms {
+                    context.effects.dead_bodies.push(slot.body);
+                } else {
+                    self.let_go(*slot, context);
+                }
+            }
+            Role::Live | Role::Rewound { .. } => {
+                self.stored -= 1;
+                self.age_out(id, *slot, context);
+            }
+        }
     }
 
     /// What becomes of a message that reached its age limit and was taken out of the queue.
     pub(super) fn age_out(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
-        let retention_ms = u64::from(self.attributes.retention_seconds) * 1_000;
-        let is_retained = slot.sent_ms.saturating_add(retention_ms) > context.stamp_ms;
+        let is_retained = slot.sent_ms.saturating_add(self.retention_ms()) > context.stamp_ms;
         let rule = self.attributes.dead_letter.map(|policy| policy.rule);
         if is_retained && matches!(rule, Some(DeadLetterRule::MaxTimeToLiveSeconds(_))) {
             self.dead_letter(id, slot, context);
@@ -98,18 +147,25 @@ impl Queue {
         if faults::is_active(Fault::LostDeadLetter) {
             return;
         }
+        if faults::is_active(Fault::RewindMoved) {
+            self.let_go(slot, context);
+        }
         context.moves.push(Move { source: self.epoch.queue, target: policy.queue, group, slot });
         self.totals.dead_lettered += 1;
     }
 
     /// When the timer of a record is set; None for one that has none.
-    pub(super) fn timer_ms(&self, record: &Record) -> Option<u64> {
+    pub(super) fn timer_ms(&self, record: &Record, role: Role) -> Option<u64> {
         match record.state {
             State::Delayed { due_ms } => Some(due_ms),
             State::Leased { until_ms } => Some(until_ms),
-            State::Returned => Some(self.age_due_ms(&record.slot)),
+            State::Returned => Some(self.age_due_ms(&record.slot, role)),
             State::Finished => None,
         }
+    }
+
+    pub(super) fn retention_ms(&self) -> u64 {
+        u64::from(self.attributes.retention_seconds) * 1_000
     }
 
     pub(super) fn age_limit_ms(&self) -> u64 {
@@ -121,11 +177,21 @@ impl Queue {
         u64::from(seconds) * 1_000
     }
 
-    pub(super) fn age_due_ms(&self, slot: &Slot) -> u64 {
-        slot.sent_ms.saturating_add(self.age_limit_ms())
+    pub(super) fn age_due_ms(&self, slot: &Slot, role: Role) -> u64 {
+        self.due_ms(slot.sent_ms, role)
     }
 
-    pub(super) fn is_too_old(&self, slot: &Slot, stamp_ms: u64) -> bool {
-        self.age_due_ms(slot) <= stamp_ms
+    /// When a message of a lane that was sent at `sent_ms` is too old. For one that came back, the time to the dead-letter
+    /// queue begins again, or a rewind beyond it would only fill that queue.
+    fn due_ms(&self, sent_ms: u64, role: Role) -> u64 {
+        let Role::Rewound { at_ms, .. } = role else {
+            return sent_ms.saturating_add(self.age_limit_ms());
+        };
+        let expires_ms = sent_ms.saturating_add(self.retention_ms());
+        expires_ms.min(at_ms.max(sent_ms).saturating_add(self.age_limit_ms()))
+    }
+
+    pub(super) fn is_too_old(&self, slot: &Slot, role: Role, stamp_ms: u64) -> bool {
+        self.age_due_ms(slot, role) <= stamp_ms
     }
 }

@@ -48,8 +48,9 @@ impl Queue {
             && let Some((_, _, id)) = self.ready.first().copied()
         {
             // With other groups waiting, each gets one message in turn. A FIFO group is taken as long as it has some,
-            // for it is locked afterwards.
-            let share = if self.is_fifo() || self.ready.len() == 1 { most } else { deliveries.len() + 1 };
+            // for it is locked afterwards; what came back is taken in order before anything else.
+            let is_alone = self.is_fifo() || self.ready.len() == 1 || self.rewound.contains(&id);
+            let share = if is_alone { most } else { deliveries.len() + 1 };
             let before = deliveries.len();
             is_cut = self.serve(id, share, until_ms, &mut deliveries, context);
             self.settle(id, deliveries.len() > before, context);
@@ -100,8 +101,9 @@ impl Queue {
         until_ms: u64,
         context: &mut Context<'_>,
     ) -> Taken {
-        let record = self.lanes[&id].records[&sequence];
-        let is_too_old = self.is_too_old(&record.slot, context.stamp_ms);
+        let lane = &self.lanes[&id];
+        let (record, role) = (lane.records[&sequence], lane.role);
+        let is_too_old = self.is_too_old(&record.slot, role, context.stamp_ms);
         if is_too_old || self.is_received_too_often(&record) {
             if context.steps == 0 {
                 return Taken::Cut;
@@ -115,14 +117,14 @@ impl Queue {
             }
             return Taken::Dropped;
         }
-        self.timers.remove(&(self.age_due_ms(&record.slot), id, sequence));
+        self.timers.remove(&(self.age_due_ms(&record.slot, role), id, sequence));
         let lane = self.lanes.get_mut(&id).expect("it was there above");
         let record = lane.lease_returned(sequence, context.stamp_ms, until_ms).expect("it was there above");
         Taken::Message(self.deliver(id, sequence, &record, until_ms, context))
     }
 
     fn take_fresh(&mut self, id: LaneId, slot: &Slot, until_ms: u64, context: &mut Context<'_>) -> Taken {
-        if self.is_too_old(slot, context.stamp_ms) {
+        if self.must_go(slot, self.lanes[&id].role, context.stamp_ms) {
             if context.steps == 0 {
                 return Taken::Cut;
             }

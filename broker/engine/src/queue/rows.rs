@@ -16,7 +16,7 @@ const FORMAT: u8 = 1;
 impl Queue {
     pub(crate) fn encode(&self, is_removed: bool) -> Vec<u8> {
         let mut out = Writer::with_format(FORMAT);
-        out.u8(u8::from(is_removed)).int(self.next_lane).int(self.next_ticket);
+        out.u8(u8::from(is_removed)).int(self.next_lane).int(self.next_ticket).int(self.rewinds_done);
         self.attributes.encode(&mut out);
         out.bytes
     }
@@ -26,11 +26,11 @@ impl Queue {
     pub(crate) fn decode(epoch: QueueEpoch, row: &[u8]) -> Result<(Self, bool), DecodeError> {
         let mut from = Reader::with_format(row, FORMAT, "a queue row")?;
         let is_removed = from.flag()?;
-        let (next_lane, next_ticket) = (from.int()?, from.int()?);
+        let (next_lane, next_ticket, rewinds_done) = (from.int()?, from.int()?, from.int()?);
         let mut queue = Self::new(epoch, QueueAttributes::decode(&mut from)?);
         from.end()?;
         queue.lanes.clear();
-        (queue.next_lane, queue.next_ticket) = (next_lane, next_ticket);
+        (queue.next_lane, queue.next_ticket, queue.rewinds_done) = (next_lane, next_ticket, rewinds_done);
         Ok((queue, is_removed))
     }
 

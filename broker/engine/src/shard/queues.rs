@@ -1,11 +1,12 @@
-//! Which queues a shard has: changes of the catalogue, and freeing what deleted queues left behind.
+//! Which queues a shard has: changes of the catalogue, and freeing what deleted and purged queues left behind.
 
 use std::collections::BTreeSet;
 
 use super::Shard;
 use crate::attributes::{QueueAttributes, QueueId};
-use crate::catalogue::Change;
+use crate::catalogue::{Change, Rewind};
 use crate::chunk::{ChunkKey, NamedPages, Pages};
+use crate::faults::{self, Fault};
 use crate::limits::STEPS_MAX;
 use crate::message::{DEFAULT_LANE, QueueEpoch};
 use crate::outcome::Effects;
@@ -25,22 +26,34 @@ impl Shard {
         }
         for change in changes {
             match change {
-                Change::Put { queue, attributes } => self.put(*queue, attributes),
+                Change::Put { queue, epoch, rewinds, attributes } => {
+                    self.put(QueueEpoch { queue: *queue, epoch: *epoch }, rewinds, attributes);
+                }
                 Change::Remove { queue } => self.remove(*queue),
             }
         }
     }
 
-    fn put(&mut self, id: QueueId, attributes: &QueueAttributes) {
-        if !self.queues.contains_key(&id) {
-            let queue = Queue::new(QueueEpoch { queue: id, epoch: 0 }, attributes.clone());
+    fn put(&mut self, epoch: QueueEpoch, rewinds: &[Rewind], attributes: &QueueAttributes) {
+        let id = epoch.queue;
+        let is_purge = |queue: &&Queue| queue.epoch < epoch && !faults::is_active(Fault::PurgeLeaves);
+        let known = self.queues.get(&id).filter(|queue| !is_purge(queue));
+        if known.is_none() {
+            // A purge: the old epoch becomes remains, and the new one begins empty.
+            let totals = self.queues.get(&id).map(|queue| queue.totals).unwrap_or_default();
+            self.remove(id);
+            let mut queue = Queue::new(epoch, attributes.clone());
+            queue.totals = totals;
+            queue.rewinds_done = rewinds.last().map_or(0, |latest| latest.number);
             self.lanes += queue.lanes();
             self.dirty.mark(RowKey::Queue(queue.epoch));
             self.dirty.mark(RowKey::Lane(queue.epoch, DEFAULT_LANE));
             self.queues.insert(id, queue);
         } else {
             self.on_queue(id, &Pages::default(), |queue, context| {
-                queue.set_attributes(attributes.clone());
+                // These happened under the attributes of before.
+                queue.take_rewinds(rewinds, context);
+                queue.set_attributes(attributes.clone(), context);
                 context.dirty.mark(RowKey::Queue(queue.epoch));
                 context.effects.wake(id);
             });

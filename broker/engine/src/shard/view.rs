@@ -15,6 +15,8 @@ pub struct Counts {
     pub in_flight: u64,
     /// Hidden by a delay.
     pub delayed: u64,
+    /// Deleted, and within reach of a rewind.
+    pub rewindable: u64,
     /// Stamp of the oldest message that is not finished. Early while a page of a deep backlog was not looked at yet, late
     /// where a dead-letter move brought older messages behind younger ones.
     pub oldest_ms: Option<u64>,
@@ -66,7 +68,8 @@ impl Shard {
         let queue = self.queues.get(&queue)?;
         let (stored, in_flight, delayed) = queue.counts();
         let oldest_ms = if stored == 0 { None } else { queue.oldest_ms() };
-        Some(Counts { active: stored - in_flight - delayed, in_flight, delayed, oldest_ms })
+        let (active, rewindable) = (stored - in_flight - delayed, queue.rewindable());
+        Some(Counts { active, in_flight, delayed, rewindable, oldest_ms })
     }
 
     /// What happened on a queue since the process started.

@@ -369,3 +369,28 @@ fn a_stale_handle_does_what_its_protocol_says() {
         }
     }
 }
+
+#[test]
+fn a_purge_leaves_nothing_of_before() {
+    let mut world = World::new();
+    world.put_with_dead_letters(SOURCE, DeadLetterRule::MaxReceiveCount(1));
+    let target = dead_letter_slot(SOURCE).expect("a place with one");
+    world.send(SOURCE, plain(2 * CHUNK_MESSAGES + 10));
+    let (old, _) = world.receive(SOURCE, 16);
+    world.run(&Op::Purge { slot: SOURCE });
+    assert_eq!(world.counts(SOURCE), Counts::default());
+    assert_eq!(world.delete(&old, StaleHandle::Delete), vec![Deleted::Stale; 16]);
+    // What moves into a purged queue stays there, and its remains free only what is theirs.
+    world.send(SOURCE, plain(3));
+    world.receive(SOURCE, 16);
+    world.run(&Op::Purge { slot: target });
+    world.run(&Op::Wait { ms: 30_000 });
+    assert!(world.receive(SOURCE, 16).0.is_empty());
+    assert_eq!(world.counts(target).active, 3);
+    world.checkpoint_and_crash();
+    world.run(&Op::Purge { slot: SOURCE });
+    world.run(&Op::Purge { slot: SOURCE });
+    assert_eq!(world.drain(target, 16).len(), 3);
+    world.checkpoint_and_crash();
+    world.finish();
+}

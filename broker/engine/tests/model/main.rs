@@ -52,6 +52,10 @@ fn each_fault_is_found() {
         Fault::GroupUnlocked,
         Fault::ShortDeduplication,
         Fault::CheckpointWithoutRecords,
+        Fault::RewindMoved,
+        Fault::RewindForgets,
+        Fault::RewindAgain,
+        Fault::PurgeLeaves,
     ] {
         activate(Some(fault));
         let config = ProptestConfig { max_shrink_iters: 0, ..config(1_000) };

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueId, QueueKind};
+use cmq_engine::catalogue::{Rewind, RewindKind};
 use cmq_engine::command::{NewMessage, StaleHandle};
 use cmq_engine::limits::{DEDUPLICATION_WINDOW_MS, STEPS_MAX};
 use cmq_engine::message::{BodyRef, DeliveryId};
@@ -24,6 +25,18 @@ enum Line {
     /// Messages of a standard queue that were sent with a delay.
     Delayed,
     Group(String),
+    /// Messages that rewinds brought back, which come before all others.
+    Rewound,
+}
+
+/// A deleted message that a rewind could bring back.
+#[derive(Clone, Debug)]
+struct Kept {
+    body: BodyRef,
+    bytes: u32,
+    sent_ms: u64,
+    /// Whether a change of the rewind time put it out of reach.
+    is_lost: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +50,10 @@ struct Message {
     was_touched: bool,
     generation: u32,
     first_received_ms: u64,
+    /// The latest one.
+    delivery: Option<DeliveryId>,
+    /// When a rewind brought it back.
+    rewound_ms: u64,
 }
 
 impl Message {
@@ -48,9 +65,19 @@ impl Message {
 
 #[derive(Clone, Debug)]
 struct Queue {
+    epoch: u32,
     attributes: QueueAttributes,
     /// In the order of their arrival.
     messages: Vec<Message>,
+    kept: Vec<Kept>,
+    /// Number of the latest rewind.
+    rewinds: u64,
+    /// Whether a rewind may have left messages where they do not belong, to be put back.
+    is_cut: bool,
+    /// Whether messages of several rewinds wait.
+    is_mixed: bool,
+    /// Whether the rewind time was lowered, but not to 0.
+    was_lowered: bool,
     seen: Vec<(u128, u64, BodyRef)>,
     /// Whether it took messages by dead-letter moves, whose stamps are out of order.
     has_adopted: bool,
@@ -88,10 +115,42 @@ impl Queue {
         match self.rule() {
             Some(DeadLetterRule::MaxReceiveCount(max)) => message.generation >= max,
             Some(DeadLetterRule::MaxTimeToLiveSeconds(seconds)) => {
-                message.sent_ms + u64::from(seconds) * 1_000 <= now
+                message.sent_ms.max(message.rewound_ms) + u64::from(seconds) * 1_000 <= now
             }
             None => false,
         }
+    }
+
+    /// Milliseconds after the send for which a deleted message is kept.
+    fn reach_ms(&self) -> u64 {
+        let seconds = self.attributes.rewind_seconds.min(self.attributes.retention_seconds);
+        if self.is_fifo() { 0 } else { u64::from(seconds) * 1_000 }
+    }
+
+    fn rewind(&mut self, kind: RewindKind, now: u64) {
+        let RewindKind::To(start_ms) = kind else {
+            return self.kept.iter_mut().for_each(|kept| kept.is_lost = true);
+        };
+        let reach_ms = self.reach_ms();
+        let comes_back =
+            |kept: &mut Kept| !kept.is_lost && kept.sent_ms >= start_ms && kept.sent_ms + reach_ms > now;
+        let back: Vec<Kept> = self.kept.extract_if(.., comes_back).collect();
+        self.is_mixed = self.is_cut || self.count(|message| message.line == Line::Rewound) > 0;
+        self.is_cut |= !self.kept.is_empty();
+        self.messages.extend(back.into_iter().map(|Kept { body, bytes, sent_ms, .. }| Message {
+            body,
+            bytes,
+            sent_ms,
+            line: Line::Rewound,
+            state: State::Ready,
+            was_touched: false,
+            generation: 0,
+            first_received_ms: 0,
+            delivery: None,
+            rewound_ms: now,
+        }));
+        self.was_deep |= self.messages.len() > 500;
+        self.has_adopted |= self.was_deep;
     }
 
     fn is_over_age(&self, message: &Message, now: u64) -> bool {
@@ -125,7 +184,10 @@ impl Queue {
             let first = mates.find(|message| !now_leased.contains(&message.body));
             return first.filter(|message| message.state == State::Ready);
         }
-        let ready: Vec<&Message> = mates.filter(|message| message.state == State::Ready).collect();
+        let mut ready: Vec<&Message> = mates.filter(|message| message.state == State::Ready).collect();
+        if *line == Line::Rewound {
+            ready.sort_by_key(|message| (message.sent_ms, message.body));
+        }
         ready.iter().find(|message| message.was_touched).or(ready.first()).copied()
     }
 
@@ -140,20 +202,59 @@ impl Queue {
 }
 
 impl Model {
-    pub(crate) fn put(&mut self, id: QueueId, attributes: &QueueAttributes) {
+    /// A queue is as given; a higher epoch than before purges it.
+    pub(crate) fn put(
+        &mut self,
+        id: QueueId,
+        epoch: u32,
+        rewinds: &[Rewind],
+        attributes: &QueueAttributes,
+        now: u64,
+    ) {
+        if self.queues.get(&id).is_some_and(|queue| queue.epoch < epoch) {
+            self.remove(id);
+        }
         let queue = self.queues.entry(id).or_insert_with(|| Queue {
+            epoch,
             attributes: attributes.clone(),
             messages: Vec::new(),
+            kept: Vec::new(),
+            rewinds: rewinds.last().map_or(0, |rewind| rewind.number),
+            is_cut: false,
+            is_mixed: false,
+            was_lowered: false,
             seen: Vec::new(),
             has_adopted: false,
             was_deep: false,
         });
+        for rewind in
+            rewinds.iter().filter(|rewind| rewind.number > queue.rewinds).copied().collect::<Vec<_>>()
+        {
+            queue.rewind(rewind.kind, now);
+            queue.rewinds = rewind.number;
+        }
+        let reach_ms = queue.reach_ms();
         queue.attributes = attributes.clone();
+        let lower_ms = queue.reach_ms();
+        if lower_ms < reach_ms {
+            queue.was_lowered |= lower_ms > 0;
+            queue.kept.iter_mut().for_each(|kept| kept.is_lost |= kept.sent_ms + lower_ms <= now);
+        }
+    }
+
+    /// Whether the rewind time may become so much: raising it again after lowering it leaves open what of a segment is
+    /// out of reach.
+    pub(crate) fn allows_rewind(&self, id: QueueId, seconds: u32) -> bool {
+        self.queues.get(&id).is_none_or(|queue| {
+            let old = queue.attributes.rewind_seconds;
+            seconds <= old || old == 0 || !queue.was_lowered
+        })
     }
 
     pub(crate) fn remove(&mut self, id: QueueId) {
-        let messages = self.queues.remove(&id).into_iter().flat_map(|queue| queue.messages);
-        self.remains.extend(messages.map(|message| message.body));
+        let Some(queue) = self.queues.remove(&id) else { return };
+        self.remains.extend(queue.messages.iter().map(|message| message.body));
+        self.remains.extend(queue.kept.iter().map(|kept| kept.body));
     }
 
     pub(crate) fn queues(&self) -> Vec<QueueId> {
@@ -231,6 +332,8 @@ impl Model {
                         was_touched: delay_ms > 0,
                         generation: 0,
                         first_received_ms: 0,
+                        delivery: None,
+                        rewound_ms: 0,
                     });
                 }
                 queue.was_deep |= queue.messages.len() > 500;
@@ -252,6 +355,10 @@ impl Model {
     fn drop_and_move(&mut self, effects: &Effects, now: u64) -> Vec<(QueueId, Message)> {
         for body in &effects.dead_bodies {
             let targets: Vec<QueueId> = self.queues();
+            if self.forget_kept(body, now) {
+                assert!(self.live.remove(body), "{body:?} died twice");
+                continue;
+            }
             let (queue, message) = self.take(body);
             let target = queue.attributes.dead_letter.map(|policy| policy.queue);
             let is_lost =
@@ -275,11 +382,26 @@ impl Model {
                 was_touched: false,
                 generation: 0,
                 first_received_ms: 0,
+                delivery: None,
+                rewound_ms: 0,
                 ..message
             };
             moved.push((entry.to, fresh));
         }
         moved
+    }
+
+    /// Forgets a deleted message that was kept, and checks that it had to go; answers whether there is one.
+    fn forget_kept(&mut self, body: &BodyRef, now: u64) -> bool {
+        for queue in self.queues.values_mut() {
+            let reach_ms = queue.reach_ms();
+            if let Some(at) = queue.kept.iter().position(|kept| kept.body == *body) {
+                let kept = queue.kept.remove(at);
+                assert!(kept.is_lost || kept.sent_ms + reach_ms <= now, "{kept:?} was forgotten at {now}");
+                return true;
+            }
+        }
+        false
     }
 
     fn take(&mut self, body: &BodyRef) -> (&Queue, Message) {
@@ -377,14 +499,18 @@ impl Model {
                 continue;
             };
             let is_current = |message: &Message| {
-                message.generation == id.generation
-                    && (stale == StaleHandle::Delete || message.is_hidden(now))
+                message.delivery == Some(*id) && (stale == StaleHandle::Delete || message.is_hidden(now))
             };
             let at = queue.messages.iter().position(|message| message.body == body && is_current(message));
             match at {
                 Some(at) => {
-                    queue.messages.remove(at);
-                    dead.push(body);
+                    let Message { bytes, sent_ms, .. } = queue.messages.remove(at);
+                    if sent_ms + queue.reach_ms() > now {
+                        queue.kept.push(Kept { body, bytes, sent_ms, is_lost: false });
+                        queue.was_deep |= queue.kept.len() > 500;
+                    } else {
+                        dead.push(body);
+                    }
                     assert_eq!(*verdict, Deleted::Done, "{id:?}");
                 }
                 None => assert_eq!(*verdict, Deleted::Stale, "{id:?}"),
@@ -403,6 +529,7 @@ impl Model {
     pub(crate) fn quiesce(&mut self, now: u64) {
         for queue in self.queues.values_mut() {
             queue.notice(now);
+            queue.is_cut &= queue.was_deep;
             for message in &queue.messages {
                 let is_hidden = message.is_hidden(now) || queue.has_adopted;
                 assert!(is_hidden || !queue.is_over_age(message, now), "{message:?} is too old at {now}");
@@ -422,7 +549,15 @@ impl Model {
     pub(crate) fn check_counts(&self, id: QueueId, counts: Option<Counts>, now: u64) {
         let Some(queue) = self.queues.get(&id) else { return assert_eq!(counts, None) };
         let counts = counts.expect("the queue is there");
-        assert_eq!(counts.active + counts.in_flight + counts.delayed, queue.messages.len() as u64);
+        let (stored, messages) =
+            (counts.active + counts.in_flight + counts.delayed, queue.messages.len() as u64);
+        let lost = queue.kept.iter().filter(|kept| kept.is_lost).count() as u64;
+        let all = messages + queue.kept.len() as u64;
+        assert!((all - lost..=all).contains(&(stored + counts.rewindable)), "{counts:?}, {lost} of {all}");
+        if !queue.is_cut {
+            assert_eq!(stored, messages);
+        }
+        assert!(stored >= messages);
         let leased = |message: &Message| matches!(message.state, State::Leased(_));
         let delayed = |message: &Message| matches!(message.state, State::Delayed(_));
         for (counted, is_it) in
@@ -432,6 +567,9 @@ impl Model {
             assert!(range.contains(&counted), "{counts:?} but {range:?}");
         }
         let oldest_ms = queue.messages.iter().map(|message| message.sent_ms).min();
+        if queue.is_cut && stored > messages {
+            return;
+        }
         assert_eq!(counts.oldest_ms.is_some(), oldest_ms.is_some());
         if !queue.has_adopted {
             assert!(counts.oldest_ms <= oldest_ms);
@@ -447,6 +585,9 @@ impl Queue {
     fn check_turn(&self, delivery: &Delivery, leased: &BTreeSet<BodyRef>, next: Option<&Delivery>) {
         let message = self.find(delivery);
         let line = &message.line;
+        if *line == Line::Rewound && (self.is_mixed || self.was_deep) {
+            return;
+        }
         assert_eq!(self.head(line, leased).map(|head| head.body), Some(delivery.body), "out of order");
         if self.is_fifo() {
             let mut leased = leased.clone();
@@ -456,6 +597,10 @@ impl Queue {
             }
             return;
         }
+        if *line == Line::Rewound {
+            return;
+        }
+        assert_eq!(self.head(&Line::Rewound, leased).map(|head| head.body), None, "waits behind {line:?}");
         // Message groups share the queue: those with the fewest in flight come first.
         let busy = self.leased_in(line);
         for other in self.lines().iter().filter(|other| *other != line) {
@@ -481,6 +626,7 @@ impl Queue {
         message.state = State::Leased(until);
         message.was_touched = true;
         message.generation += 1;
+        message.delivery = Some(delivery.id);
         if message.generation == 1 {
             message.first_received_ms = now;
         }

@@ -57,6 +57,14 @@ pub(crate) enum Op {
     Remove {
         slot: usize,
     },
+    /// Brings back what was deleted and was sent at most so long ago.
+    Rewind {
+        slot: usize,
+        back_ms: u64,
+    },
+    Purge {
+        slot: usize,
+    },
     /// Tells the shard all queues at once, and leaves one out.
     Complete {
         without: usize,
@@ -107,6 +115,9 @@ fn op(is_large: bool) -> impl Strategy<Value = Op> {
         6 => (0_u64..500).prop_map(|more_ms| Op::WaitForDue { more_ms }),
         3 => slot().prop_flat_map(|slot| attributes(slot).prop_map(move |attributes| Op::Put { slot, attributes })),
         2 => slot().prop_map(|slot| Op::Remove { slot }),
+        5 => (slot(), prop_oneof![0_u64..2_000, 0_u64..70_000])
+            .prop_map(|(slot, back_ms)| Op::Rewind { slot, back_ms }),
+        2 => slot().prop_map(|slot| Op::Purge { slot }),
         1 => (0..SLOTS).prop_map(|without| Op::Complete { without }),
         4 => Just(Op::CleanUp),
         6 => Just(Op::Checkpoint),
@@ -163,30 +174,41 @@ fn attributes(slot: usize) -> impl Strategy<Value = QueueAttributes> {
     let max_delayed = prop_oneof![1_u32..20, Just(20_000_u32), Just(20_000)];
     let by_count = (1_u32..4).prop_map(DeadLetterRule::MaxReceiveCount);
     let by_age = (30_u32..500).prop_map(DeadLetterRule::MaxTimeToLiveSeconds);
+    let rewind_seconds = prop_oneof![2 => Just(0_u32), 1 => Just(20), 3 => Just(60)];
     let rule = if slot == 5 { by_age.boxed() } else { prop_oneof![3 => by_count, 1 => by_age].boxed() };
     let rule = prop_oneof![1 => Just(None), 9 => rule.prop_map(Some)];
-    (delay_seconds, 1_u32..60, retention_seconds, max_messages, max_in_flight, max_delayed, rule).prop_map(
-        move |(
-            delay_seconds,
-            visibility,
-            retention_seconds,
-            max_messages,
-            max_in_flight,
-            max_delayed,
-            rule,
-        )| {
-            let fifo = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
-            QueueAttributes {
-                kind: if is_fifo(slot) { fifo } else { QueueKind::Standard },
-                delay_seconds,
-                visibility_timeout_seconds: visibility,
+    (
+        (delay_seconds, rewind_seconds),
+        1_u32..60,
+        retention_seconds,
+        max_messages,
+        max_in_flight,
+        max_delayed,
+        rule,
+    )
+        .prop_map(
+            move |(
+                (delay_seconds, rewind_seconds),
+                visibility,
                 retention_seconds,
                 max_messages,
                 max_in_flight,
                 max_delayed,
-                dead_letter: rule.map(|rule| DeadLetterPolicy { queue: QueueId(u32::MAX), rule }),
-                ..QueueAttributes::default()
-            }
-        },
-    )
+                rule,
+            )| {
+                let fifo = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
+                QueueAttributes {
+                    kind: if is_fifo(slot) { fifo } else { QueueKind::Standard },
+                    delay_seconds,
+                    visibility_timeout_seconds: visibility,
+                    retention_seconds,
+                    rewind_seconds: if is_fifo(slot) { 0 } else { rewind_seconds },
+                    max_messages,
+                    max_in_flight,
+                    max_delayed,
+                    dead_letter: rule.map(|rule| DeadLetterPolicy { queue: QueueId(u32::MAX), rule }),
+                    ..QueueAttributes::default()
+                }
+            },
+        )
 }

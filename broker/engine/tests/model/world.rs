@@ -1,9 +1,10 @@
 //! Two replicas and the model, run in lock-step.
 
 use cmq_engine::attributes::QueueId;
-use cmq_engine::catalogue::Change;
+use cmq_engine::catalogue::{Change, Rewind, RewindKind};
 use cmq_engine::command::{Command, StaleHandle};
-use cmq_engine::message::{BodyRef, DeliveryId};
+use cmq_engine::limits::REWINDS_MAX;
+use cmq_engine::message::{BodyRef, DeliveryId, QueueEpoch};
 use cmq_engine::outcome::{Delivery, Effects, Outcome};
 use cmq_engine::row::RowKey;
 use cmq_engine::shard::Counts;
@@ -28,6 +29,14 @@ pub(crate) struct World {
     revision: u64,
     index: u64,
     pub(crate) now_ms: u64,
+}
+
+/// Appends a rewind to the latest ones, as the catalogue does.
+fn note(rewinds: &mut Vec<Rewind>, kind: RewindKind) {
+    rewinds.push(Rewind { number: rewinds.last().map_or(0, |last| last.number) + 1, kind });
+    if rewinds.len() > REWINDS_MAX {
+        rewinds.remove(0);
+    }
 }
 
 impl World {
@@ -89,7 +98,9 @@ impl World {
         }
         for change in changes {
             match change {
-                Change::Put { queue, attributes } => self.model.put(*queue, attributes),
+                Change::Put { queue, epoch, rewinds, attributes } => {
+                    self.model.put(*queue, *epoch, rewinds, attributes, self.now_ms);
+                }
                 Change::Remove { queue } => self.model.remove(*queue),
             }
         }
@@ -182,9 +193,33 @@ impl World {
                     QueueId(self.next_queue)
                 });
                 self.slots[*slot] = Some(queue);
-                let change = Change::Put { queue, attributes };
-                self.changes[*slot] = Some(change.clone());
-                self.catalogue(false, vec![change]);
+                if !self.model.allows_rewind(queue, attributes.rewind_seconds) {
+                    attributes.rewind_seconds = 0;
+                }
+                let (epoch, rewinds) = match self.changes[*slot].take() {
+                    Some(Change::Put { epoch, mut rewinds, attributes: old, .. }) => {
+                        if old.rewind_seconds > 0 && attributes.rewind_seconds == 0 {
+                            note(&mut rewinds, RewindKind::Off);
+                        }
+                        (epoch, rewinds)
+                    }
+                    _ => (0, Vec::new()),
+                };
+                self.change(*slot, Change::Put { queue, epoch, rewinds, attributes });
+            }
+            Op::Rewind { slot, back_ms } => {
+                let start_ms = self.now_ms.saturating_sub(*back_ms);
+                if let Some(Change::Put { queue, epoch, mut rewinds, attributes }) =
+                    self.changes[*slot].clone()
+                {
+                    note(&mut rewinds, RewindKind::To(start_ms));
+                    self.change(*slot, Change::Put { queue, epoch, rewinds, attributes });
+                }
+            }
+            Op::Purge { slot } => {
+                if let Some(Change::Put { queue, epoch, rewinds, attributes }) = self.changes[*slot].take() {
+                    self.change(*slot, Change::Put { queue, epoch: epoch + 1, rewinds, attributes });
+                }
             }
             Op::Remove { slot } => {
                 if let Some(queue) = self.slots[*slot].take() {
@@ -207,6 +242,11 @@ impl World {
         }
     }
 
+    fn change(&mut self, slot: usize, change: Change) {
+        self.changes[slot] = Some(change.clone());
+        self.catalogue(false, vec![change]);
+    }
+
     fn clean_up(&mut self) {
         let (_, effects) = self.step(&Step::CleanUp);
         self.model.clean_up(&effects);
@@ -219,14 +259,15 @@ impl World {
         for queue in self.model.queues() {
             assert_eq!(self.replica.shard.counts(queue), Some(Counts::default()));
         }
-        let queues: Vec<QueueId> = self.replica.shard.queues().collect();
+        let epochs = self.replica.shard.queues().filter_map(|queue| self.replica.shard.epoch(queue));
+        let epochs: Vec<QueueEpoch> = epochs.collect();
         for (key, _) in self.replica.shard.export() {
             match key {
                 RowKey::Records(epoch, ..) | RowKey::Deduplication(epoch, _) => {
-                    assert!(!queues.contains(&epoch.queue), "{key:?} is left");
+                    assert!(!epochs.contains(&epoch), "{key:?} is left");
                 }
                 // Lanes without a group stay.
-                RowKey::Lane(epoch, lane) => assert!(!queues.contains(&epoch.queue) || lane.0 < 2),
+                RowKey::Lane(epoch, lane) => assert!(!epochs.contains(&epoch) || lane.0 < 2),
                 RowKey::Machine | RowKey::Queue(_) | RowKey::Chunk(_) => {}
             }
         }

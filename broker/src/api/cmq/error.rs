@@ -174,9 +174,12 @@ impl From<ServiceError> for Error {
             R::DeadLetterTooManySources(_) => Self::fixed(4000, 10780, "dead-letter queue bound too often"),
             R::RewindAboveRetention(_) => Self::REWIND_ABOVE_RETENTION,
             R::TimeToLiveNotBelowRetention(_) => Self::out_of_range("maxTimeToLive"),
-            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) | R::NotServed(_) => {
+            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) | R::RewindFifo(_) => {
                 Self::made(4000, 10110, format!("request parameters error: {refusal}"))
             }
+            R::RewindOff(_) => Self::fixed(6050, 10670, "your queue cannot be rewinded"),
+            R::RewindTime { .. } => Self::made(4000, 10680, format!("invalid rewind time: {refusal}")),
+            R::PurgedTooSoon(_) => Self::retry(&refusal),
             R::MessageTooLarge { .. } => Self::fixed(4400, 10230, "exceed maximum message size"),
             R::HeapFull => Self::fixed(4410, 10240, "reach maximum retention number of message"),
             R::TooManyInFlightOrDelayed => {

@@ -180,6 +180,21 @@ impl<T: Token> Driver<T> {
         shards.map(|counts| counts.active).sum()
     }
 
+    /// Answers purges and rewinds that the shards which this node leads have done, so that the next call sees them.
+    pub(super) fn answer_epochs(&mut self) {
+        while let Some((revision, ..)) = self.hub.epochs_waiting.front() {
+            let has_done = |at: usize| {
+                self.groups[at].machine.shard().is_some_and(|shard| shard.revision() >= *revision)
+            };
+            if !self.hub.is_stopping && !self.led().all(has_done) {
+                return;
+            }
+            let done = self.hub.epochs_waiting.pop_front();
+            let replies = done.map(|(_, token, queue)| (token, Reply::Catalogue(Ok(queue))));
+            self.hub.out.replies.extend(replies);
+        }
+    }
+
     /// Serves waiters of queues in which something may have become ready, in the order of their arrival.
     pub(super) fn wake(&mut self) {
         for waiter in std::mem::take(&mut self.hub.retries) {

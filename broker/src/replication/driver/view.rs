@@ -22,6 +22,7 @@ impl<T: Token> Driver<T> {
     /// Whether all requests are answered and everything is on disk.
     pub fn is_quiet(&self) -> bool {
         !self.outstanding
+            && self.hub.epochs_waiting.is_empty()
             && self.hub.writes.is_empty()
             && self.groups.iter().all(|group| group.is_quiet() && !group.is_dirty())
     }
@@ -35,6 +36,7 @@ impl<T: Token> Driver<T> {
             active: sum.active + counts.active,
             in_flight: sum.in_flight + counts.in_flight,
             delayed: sum.delayed + counts.delayed,
+            rewindable: sum.rewindable + counts.rewindable,
             oldest_ms: [sum.oldest_ms, counts.oldest_ms].into_iter().flatten().min(),
         }))
     }
@@ -52,6 +54,7 @@ impl<T: Token> Driver<T> {
                 counts.active += more.active;
                 counts.in_flight += more.in_flight;
                 counts.delayed += more.delayed;
+                counts.rewindable += more.rewindable;
                 counts.oldest_ms = [counts.oldest_ms, more.oldest_ms].into_iter().flatten().min();
                 totals.sent += happened.sent;
                 totals.received += happened.received;

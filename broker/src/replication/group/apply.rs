@@ -79,8 +79,12 @@ impl<T> Group<T> {
         for command in commands {
             let (outcome, event) = catalogue.apply(command, stamp_ms);
             hub.out.events.extend(event);
-            if let Some(Some(token)) = tokens.next() {
-                hub.out.replies.push((token, Reply::Catalogue(outcome)));
+            let Some(Some(token)) = tokens.next() else { continue };
+            match (command, outcome) {
+                (CatalogueCommand::Purge { .. } | CatalogueCommand::Rewind { .. }, Ok(queue)) => {
+                    hub.epochs_waiting.push_back((catalogue.revision(), token, queue));
+                }
+                (_, outcome) => hub.out.replies.push((token, Reply::Catalogue(outcome))),
             }
         }
         hub.catalogue_revision = catalogue.revision();
