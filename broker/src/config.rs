@@ -11,6 +11,9 @@ use cmq_engine::limits::SHARDS_MAX;
 use crate::service::Waits;
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
+/// Queues with series of their own in `/metrics`: about 1 MB of page.
+const METRICS_QUEUES_DEFAULT: usize = 1_000;
+
 /// A message queue that speaks the CMQ protocol and keeps every acknowledged message.
 ///
 /// With no flags it runs alone: data in ./cmq-data, on loopback, no signature checks.
@@ -73,6 +76,9 @@ pub struct Config {
     #[arg(long, env = "CMQ_PURGE_WAIT", value_name = "SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=PURGE_WAIT_MS_MAX / 1_000))]
     pub purge_wait: u64,
+    /// Queues with series of their own in /metrics. Of more queues, those with the most messages have them; sums cover all.
+    #[arg(long, env = "CMQ_METRICS_QUEUES", value_name = "N", default_value_t = METRICS_QUEUES_DEFAULT)]
+    pub metrics_queues: usize,
     /// Form of the log lines.
     #[arg(long, env = "CMQ_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,

@@ -3,13 +3,19 @@
 //! Every metric is made and registered here or in a file below, so that the registry shows all of them from the start.
 
 mod calls;
+mod families;
 pub mod node;
+mod process;
+pub mod queues;
+mod shards;
+mod storage;
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 pub use calls::CallMetrics;
 use node::NodeMetrics;
+use process::ProcessMetrics;
 
 /// Prefix of every name.
 const NAMESPACE: &str = "cmq";
@@ -24,6 +30,7 @@ pub struct Metrics {
     pub admin_port: PortMetrics,
     /// The node under the protocols.
     pub node: NodeMetrics,
+    ready: IntGauge,
 }
 
 impl Metrics {
@@ -33,7 +40,18 @@ impl Metrics {
         let client_port = PortMetrics::new(&registry, "client");
         let admin_port = PortMetrics::new(&registry, "admin");
         let node = register(&registry, Ok(NodeMetrics::default()));
-        Self { registry, client_port, admin_port, node }
+        register(&registry, Ok(ProcessMetrics::new()));
+        let version = Opts::new("build_info", "1; which build this is, in the labels.").namespace(NAMESPACE);
+        let build = IntGauge::with_opts(version.const_label("version", env!("CARGO_PKG_VERSION")));
+        register(&registry, build).set(1);
+        let ready = Opts::new("ready", "Whether /readyz says that clients may be sent here.");
+        let ready = register(&registry, IntGauge::with_opts(ready.namespace(NAMESPACE)));
+        Self { registry, client_port, admin_port, node, ready }
+    }
+
+    /// Shows whether clients may be sent here.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
     }
 
     /// Where every metric is registered. Layers that bring metrics of their own register them here, once.

@@ -7,6 +7,7 @@
 pub mod bodies;
 pub mod driver;
 pub mod entry;
+pub mod figures;
 mod fold;
 mod group;
 mod hub;

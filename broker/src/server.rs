@@ -24,10 +24,10 @@ use crate::replication::driver;
 use crate::replication::runtime::Node;
 use crate::service::types::ServiceError;
 use crate::service::{Feed, Service};
-use crate::storage::StoreError;
 use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
 use crate::storage::options::Options;
+use crate::storage::{Room, StoreError};
 
 /// How long a call of the start may be tried again before the start fails.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     let handle = node.handle();
     let service = Service::new(handle.clone(), feed, config.shards, config.waits());
-    metrics.node.set_source(figures_of(service.clone(), store));
+    metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
     say_what_is_open(&config, &dir, access.is_none());
     let declaring = tokio::select! {
         result = declare(&service, &declared, has_recovered.clone()) => result,
@@ -218,11 +218,13 @@ fn open(
 }
 
 /// What the metrics show of the node and its storage.
-fn figures_of(service: Service, store: FjallStore) -> Source {
+fn figures_of(service: Service, store: FjallStore, budget: MemoryBudget, queues_max: usize) -> Source {
     Box::new(move || {
         let (service, store) = (service.clone(), store.clone());
         Box::pin(async move {
-            let mut figures = service.figures().await?;
+            let mut figures = service.figures(queues_max).await?;
+            figures.memory = Some(budget);
+            figures.takes_sends = store.room() == Room::Plenty;
             match store.pressure() {
                 Ok(pressure) => figures.pressure = pressure,
                 Err(error) => tracing::warn!(%error, "cannot look at the storage"),

@@ -1,5 +1,7 @@
 //! What applying a command answers, and what has to be written because of it.
 
+use std::ops::AddAssign;
+
 use crate::attributes::QueueId;
 use crate::chunk::ChunkKey;
 use crate::message::{BodyRef, DeliveryId};
@@ -118,6 +120,39 @@ pub struct Totals {
     pub dead_lettered: u64,
     /// Sends that were duplicates.
     pub deduplicated: u64,
+    /// Receives that were answered without a message.
+    pub empty_receives: u64,
+    /// Bytes of the bodies of messages stored.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies of messages handed out, each time.
+    pub received_bytes: u64,
+}
+
+impl Totals {
+    fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            sent: each(self.sent, other.sent),
+            received: each(self.received, other.received),
+            deleted: each(self.deleted, other.deleted),
+            expired: each(self.expired, other.expired),
+            dead_lettered: each(self.dead_lettered, other.dead_lettered),
+            deduplicated: each(self.deduplicated, other.deduplicated),
+            empty_receives: each(self.empty_receives, other.empty_receives),
+            sent_bytes: each(self.sent_bytes, other.sent_bytes),
+            received_bytes: each(self.received_bytes, other.received_bytes),
+        }
+    }
+
+    /// What happened after `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        self.with(earlier, |now, before| now - before)
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        *self = self.with(other, |one, other| one + other);
+    }
 }
 
 /// Mixes values into the rolling hash by which replicas compare their states.

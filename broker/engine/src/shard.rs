@@ -15,11 +15,11 @@ use crate::chunk::{ChunkKey, NamedPages, Pages};
 use crate::command::{Command, NewMessage};
 use crate::limits::{DEDUPLICATION_IDS_MAX, LANES_MAX, LANES_TOUCHED_MAX, RECORDS_MAX, STEPS_MAX};
 use crate::message::{BodyRef, DeliveryId, LaneId, QueueEpoch};
-use crate::outcome::{Deleted, Digest, Effects, Moved, Outcome, Refusal};
+use crate::outcome::{Deleted, Digest, Effects, Moved, Outcome, Refusal, Totals};
 use crate::queue::{Context, Move, Queue};
 use crate::row::{Dirty, RowKey};
 
-pub use view::Counts;
+pub use view::{Counts, Sizes};
 
 /// The state machine of one shard.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,10 @@ pub struct Shard {
     lanes: usize,
     deduplication_ids: usize,
     dirty: Dirty,
+    /// What happened on all queues, those that are gone included.
+    totals: Totals,
+    /// Whether what happens is counted; see [`Shard::set_counting`].
+    is_counting: bool,
     /// What `prefetch` prepared for the `apply` that follows it.
     prepared: Prepared,
 }
@@ -170,6 +174,7 @@ impl Shard {
     ) -> Option<T> {
         let queue = self.queues.get_mut(&id)?;
         let (records, lanes, ids) = (queue.records(), queue.lanes(), queue.deduplication_ids());
+        let totals = queue.totals;
         let mut context = Context {
             stamp_ms: self.stamp_ms,
             pages: NamedPages { named: &self.prepared.named, pages },
@@ -183,6 +188,11 @@ impl Shard {
         self.records = self.records + queue.records() - records;
         self.lanes = self.lanes + queue.lanes() - lanes;
         self.deduplication_ids = self.deduplication_ids + queue.deduplication_ids() - ids;
+        if self.is_counting {
+            self.totals += queue.totals.since(totals);
+        } else {
+            queue.totals = totals;
+        }
         let due_ms = queue.next_due_ms();
         if queue.registered_due_ms != due_ms {
             if let Some(old) = queue.registered_due_ms {

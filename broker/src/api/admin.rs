@@ -36,10 +36,15 @@ struct Port {
 
 impl Handler for Port {
     async fn handle(self, request: Request<Incoming>) -> Response {
-        if request.uri().path() == "/metrics" {
-            self.metrics.node.refresh().await;
+        if request.uri().path() != "/metrics" {
+            return self.answer(request.method(), request.uri().path());
         }
-        self.answer(request.method(), request.uri().path())
+        self.metrics.set_ready(*self.ready.borrow());
+        self.metrics.node.refresh().await;
+        let page = self.clone();
+        // Thousands of series take milliseconds to write, in which a worker would serve no client.
+        let written = tokio::task::spawn_blocking(move || page.answer(request.method(), "/metrics"));
+        written.await.unwrap_or_else(|_| self.panicked())
     }
 
     fn panicked(&self) -> Response {

@@ -7,38 +7,30 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
-use crate::storage::pressure::{HistogramFigures, StorePressure};
-
-/// One queue, summed over the shards that this node leads.
-#[derive(Clone, Debug, Default)]
-pub struct QueueFigures {
-    /// Name on the wire.
-    pub name: Box<str>,
-    /// Ready to be received.
-    pub active: u64,
-    /// Out under a lease.
-    pub in_flight: u64,
-    /// Hidden by a delay.
-    pub delayed: u64,
-    /// Seconds since the oldest message that is not finished was sent; 0 when there is none.
-    pub oldest_age_seconds: f64,
-    /// Since the start of the process: stored, handed out, deleted, expired, dead-lettered.
-    pub totals: [u64; 5],
-}
+use super::queues::QueuesFigures;
+use super::{queues, shards, storage};
+use crate::replication::figures::DriverFigures;
+use crate::replication::runtime::RuntimeFigures;
+use crate::storage::budget::MemoryBudget;
+use crate::storage::pressure::StorePressure;
 
 /// One look at the node.
 #[derive(Clone, Debug, Default)]
 pub struct NodeFigures {
-    /// All queues.
-    pub queues: Vec<QueueFigures>,
-    /// Receives that wait for a message.
-    pub waiters: usize,
-    /// For each group, the catalogue first: whether this node leads it.
-    pub leads: Vec<bool>,
-    /// The storage.
+    /// Its queues.
+    pub queues: QueuesFigures,
+    /// Its driver and groups.
+    pub driver: DriverFigures,
+    /// What runs the driver.
+    pub runtime: RuntimeFigures,
+    /// Its storage.
     pub pressure: StorePressure,
+    /// Whether the volume has room for more messages.
+    pub takes_sends: bool,
+    /// How its memory is split.
+    pub memory: Option<MemoryBudget>,
 }
 
 /// Asks for the figures; None when the node is not there (yet, or any more).
@@ -53,7 +45,10 @@ pub struct NodeMetrics {
 #[derive(Default)]
 struct Shared {
     source: OnceLock<Source>,
-    latest: Mutex<NodeFigures>,
+    /// One look at a time, however many ask.
+    looking: tokio::sync::Mutex<()>,
+    /// None shows nothing: a queue that holds no message is something else than a queue that cannot be seen.
+    latest: Mutex<Option<Arc<NodeFigures>>>,
 }
 
 impl fmt::Debug for NodeMetrics {
@@ -72,7 +67,8 @@ impl NodeMetrics {
     /// Gets new figures for the look that follows.
     pub async fn refresh(&self) {
         let Some(source) = self.shared.source.get() else { return };
-        let figures = source().await.unwrap_or_default();
+        let _looking = self.shared.looking.lock().await;
+        let figures = source().await.map(Arc::new);
         *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 }
@@ -84,194 +80,94 @@ impl Collector for NodeMetrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let figures = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let families = [queues(&figures.queues), shards(&figures), storage(&figures.pressure)];
+        let latest = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(figures) = latest else { return Vec::new() };
+        let families = [
+            queues::families(&figures.queues),
+            shards::families(&figures.driver, &figures.runtime),
+            storage::families(&figures),
+            storage::memory(&figures),
+        ];
         families.into_iter().flatten().filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
 
-fn queues(queues: &[QueueFigures]) -> Vec<MetricFamily> {
-    let states = |queue: &QueueFigures| {
-        [("active", queue.active), ("in_flight", queue.in_flight), ("delayed", queue.delayed)]
-    };
-    let messages = queues.iter().flat_map(|queue| {
-        states(queue).map(|(state, count)| gauge(&[("queue", &queue.name), ("state", state)], count as f64))
-    });
-    let ages = queues.iter().map(|queue| gauge(&[("queue", &queue.name)], queue.oldest_age_seconds));
-    let mut families = vec![
-        family("cmq_queue_messages", "Messages of a queue by state.", MetricType::GAUGE, messages.collect()),
-        family(
-            "cmq_queue_oldest_message_age_seconds",
-            "Age of the oldest message that is not finished.",
-            MetricType::GAUGE,
-            ages.collect(),
-        ),
-    ];
-    let totals = [
-        ("cmq_queue_sent_messages_total", "Messages stored."),
-        ("cmq_queue_received_messages_total", "Messages handed out, each time."),
-        ("cmq_queue_deleted_messages_total", "Messages deleted by a receipt handle."),
-        ("cmq_queue_expired_messages_total", "Messages dropped at the end of their retention."),
-        ("cmq_queue_dead_lettered_messages_total", "Messages moved to the dead-letter queue."),
-    ];
-    for (at, (name, help)) in totals.into_iter().enumerate() {
-        let metrics = queues.iter().map(|queue| counter(&[("queue", &queue.name)], queue.totals[at] as f64));
-        families.push(family(name, help, MetricType::COUNTER, metrics.collect()));
-    }
-    families
-}
-
-fn shards(figures: &NodeFigures) -> Vec<MetricFamily> {
-    let leads = figures.leads.iter().enumerate().map(|(at, leads)| {
-        let shard = if at == 0 { "catalogue".to_owned() } else { at.to_string() };
-        gauge(&[("shard", &shard)], f64::from(u8::from(*leads)))
-    });
-    vec![
-        family("cmq_shard_leader", "Whether this node leads the shard.", MetricType::GAUGE, leads.collect()),
-        family(
-            "cmq_waiting_receives",
-            "Receives that wait for a message.",
-            MetricType::GAUGE,
-            vec![gauge(&[], figures.waiters as f64)],
-        ),
-    ]
-}
-
-fn storage(pressure: &StorePressure) -> Vec<MetricFamily> {
-    let trees = ["log", "state", "meta"];
-    let by_tree = |counts: [usize; 3]| {
-        trees.iter().zip(counts).map(|(tree, count)| gauge(&[("tree", tree)], count as f64)).collect()
-    };
-    let one = |name, help, value: u64| family(name, help, MetricType::GAUGE, vec![gauge(&[], value as f64)]);
-    vec![
-        one("cmq_storage_disk_bytes", "Bytes of tables and journals.", pressure.disk_bytes),
-        one("cmq_storage_free_bytes", "Free bytes of the volume.", pressure.free_bytes),
-        one("cmq_storage_journal_bytes", "Bytes of journals.", pressure.journal_bytes),
-        one("cmq_storage_memtable_bytes", "Bytes in memtables.", pressure.memtable_bytes),
-        one(
-            "cmq_storage_outstanding_flushes",
-            "Memtables that wait to be written.",
-            pressure.outstanding_flushes as u64,
-        ),
-        one(
-            "cmq_storage_active_compactions",
-            "Compactions that run now.",
-            pressure.active_compactions as u64,
-        ),
-        one("cmq_storage_durable_batch", "Number of the newest durable batch.", pressure.durable_batch),
-        family(
-            "cmq_storage_l0_runs",
-            "Runs of tables in the first level; at 20 writes slow down, at 30 they stop.",
-            MetricType::GAUGE,
-            by_tree(pressure.l0_runs),
-        ),
-        family(
-            "cmq_storage_sealed_memtables",
-            "Memtables that are full; at 3 commits wait.",
-            MetricType::GAUGE,
-            by_tree(pressure.sealed_memtables),
-        ),
-        histogram(
-            "cmq_storage_commit_seconds",
-            "Time of a commit with its sync.",
-            &pressure.commit_micros,
-            1e-6,
-        ),
-        histogram("cmq_storage_commit_bytes", "Bytes of rows a commit.", &pressure.commit_bytes, 1.0),
-    ]
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pair = |(name, value): &(&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    };
-    pairs.iter().map(pair).collect()
-}
-
-fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels(pairs));
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(pairs: &[(&str, &str)], value: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(labels(pairs));
-    metric.set_counter(counter);
-    metric
-}
-
-fn histogram(name: &str, help: &str, figures: &HistogramFigures, unit: f64) -> MetricFamily {
-    let mut histogram = Histogram::default();
-    histogram.set_sample_count(figures.count());
-    histogram.set_sample_sum(figures.sum as f64 * unit);
-    let mut below = 0;
-    let buckets = figures.bounds.iter().zip(&figures.counts).map(|(bound, count)| {
-        below += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound as f64 * unit);
-        bucket.set_cumulative_count(below);
-        bucket
-    });
-    histogram.set_bucket(buckets.collect());
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    family(name, help, MetricType::HISTOGRAM, vec![metric])
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
 #[cfg(test)]
 mod tests {
+    use cmq_engine::outcome::Totals;
+    use cmq_engine::shard::Counts;
     use prometheus::TextEncoder;
 
+    use super::super::queues::QueueFigures;
     use super::*;
+    use crate::replication::figures::GroupFigures;
+    use crate::storage::pressure::HistogramFigures;
+
+    fn figures() -> NodeFigures {
+        let orders = QueueFigures {
+            name: "orders".into(),
+            counts: Counts { active: 3, ..Counts::default() },
+            oldest_age_seconds: 4.5,
+            totals: Totals { deleted: 7, empty_receives: 2, ..Totals::default() },
+        };
+        let all = QueueFigures { totals: Totals { deleted: 8, ..orders.totals }, ..orders.clone() };
+        let commit_micros = HistogramFigures { bounds: &[100, 1_000], counts: vec![2, 3, 1], sum: 6_000 };
+        let leads = GroupFigures { is_serving: true, applied: 12, ..GroupFigures::default() };
+        let groups = vec![leads, GroupFigures::default()];
+        NodeFigures {
+            queues: QueuesFigures { count: 2, shown: vec![orders], all },
+            driver: DriverFigures { groups, waiters: 2, ..DriverFigures::default() },
+            pressure: StorePressure { commit_micros, memtable_bytes: 99, ..StorePressure::default() },
+            memory: Some(MemoryBudget::split(64 << 20).unwrap()),
+            ..NodeFigures::default()
+        }
+    }
+
+    fn page(metrics: &crate::metrics::Metrics) -> String {
+        TextEncoder::new().encode_to_string(&metrics.registry().gather()).unwrap()
+    }
 
     #[tokio::test]
     async fn shows_what_the_source_says() {
         let metrics = crate::metrics::Metrics::new();
-        let source = || -> Pin<Box<dyn Future<Output = Option<NodeFigures>> + Send>> {
-            let queue = QueueFigures {
-                name: "orders".into(),
-                active: 3,
-                totals: [9, 8, 7, 6, 5],
-                ..Default::default()
-            };
-            let pressure = StorePressure {
-                commit_micros: HistogramFigures { bounds: &[100, 1_000], counts: vec![2, 3, 1], sum: 6_000 },
-                ..StorePressure::default()
-            };
-            Box::pin(async move {
-                Some(NodeFigures { queues: vec![queue], waiters: 2, leads: vec![true, false], pressure })
-            })
-        };
-        metrics.node.set_source(Box::new(source));
+        metrics.node.set_source(Box::new(|| Box::pin(async { Some(figures()) })));
         metrics.node.refresh().await;
-        let page = TextEncoder::new().encode_to_string(&metrics.registry().gather()).unwrap();
+        let page = page(&metrics);
         for line in [
             "cmq_queue_messages{queue=\"orders\",state=\"active\"} 3",
             "cmq_queue_deleted_messages_total{queue=\"orders\"} 7",
+            "cmq_queue_empty_receives_total{queue=\"orders\"} 2",
+            "cmq_queue_oldest_message_age_seconds{queue=\"orders\"} 4.5",
+            "cmq_deleted_messages_total 8",
+            "cmq_messages{state=\"active\"} 3",
+            "cmq_queues 2",
+            "cmq_queues_shown 1",
             "cmq_shard_leader{shard=\"catalogue\"} 1",
             "cmq_shard_leader{shard=\"1\"} 0",
+            "cmq_shard_applied_index{shard=\"catalogue\"} 12",
             "cmq_waiting_receives 2",
+            "cmq_memory_used_bytes{part=\"memtables\"} 99",
             "cmq_storage_commit_seconds_bucket{le=\"0.001\"} 5",
             "cmq_storage_commit_seconds_bucket{le=\"+Inf\"} 6",
             "cmq_storage_commit_seconds_sum 0.006",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_over_shows_nothing() {
+        let metrics = crate::metrics::Metrics::new();
+        let source = Arc::new(Mutex::new(Some(figures())));
+        let asked = source.clone();
+        metrics.node.set_source(Box::new(move || {
+            let figures = asked.lock().unwrap().clone();
+            Box::pin(async { figures })
+        }));
+        metrics.node.refresh().await;
+        assert!(page(&metrics).contains("cmq_queue_messages"));
+        *source.lock().unwrap() = None;
+        metrics.node.refresh().await;
+        assert!(!page(&metrics).contains("cmq_queue_messages"));
     }
 }

@@ -15,11 +15,12 @@ use cmq_engine::faults::{self, Fault};
 use cmq_engine::row::RowKey;
 
 use super::bodies::BodyCache;
+use super::figures::Counters;
 use super::group::Group;
 use super::hub::Hub;
 use super::keys;
 use super::waiters::Waiters;
-use super::{Fatal, GroupId, Input, NodeId, Output, Reply, Token, World};
+use super::{Fatal, GroupId, Input, NodeId, Output, Token, World};
 use crate::storage::{Batch, Store, Tree};
 
 /// Milliseconds between two ticks of the Raft protocol.
@@ -140,6 +141,8 @@ impl<T: Token> Driver<T> {
             epochs_waiting: VecDeque::new(),
             catalogue_changes: None,
             changes_wanted: None,
+            emptied: Vec::new(),
+            counters: Counters::default(),
             leadership_changed: false,
             is_stopping: false,
             random_state: seed,
@@ -202,13 +205,14 @@ impl<T: Token> Driver<T> {
         }
         self.tick();
         while let Some(waiter) = self.hub.waiters.pop_due(self.hub.world.monotonic_ms) {
-            self.hub.out.replies.push((waiter.token, Reply::Received(Vec::new())));
+            self.hub.answer_empty(waiter);
         }
         self.pass()?;
         for group in &mut self.groups {
             group.housework(&mut self.hub)?;
             group.drain_ready(&mut self.hub)?;
         }
+        self.count_empty_receives();
         self.emit();
         if faults::is_active(Fault::AnswerBeforeSync)
             && let Some((batch, _)) = &self.hub.out.batch
@@ -274,7 +278,7 @@ impl<T: Token> Driver<T> {
     fn stop(&mut self) {
         self.hub.is_stopping = true;
         for waiter in self.hub.waiters.drain() {
-            self.hub.out.replies.push((waiter.token, Reply::Received(Vec::new())));
+            self.hub.answer_empty(waiter);
         }
         for group in &mut self.groups {
             group.hand_over(&mut self.hub);

@@ -1,6 +1,7 @@
 //! One Raft group of this node: its protocol state, its state machine, and the requests that wait for it.
 
 mod apply;
+mod figures;
 mod housework;
 mod propose;
 mod snapshots;
@@ -38,6 +39,14 @@ enum Proposal<T> {
 }
 
 impl<T> Proposal<T> {
+    /// Requests in the entry.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Shard { askers, .. } => askers.len(),
+            Self::Catalogue { tokens, .. } => tokens.len(),
+        }
+    }
+
     fn position(&self) -> (u64, u64) {
         match self {
             Self::Shard { index, term, .. } | Self::Catalogue { index, term, .. } => (*index, *term),

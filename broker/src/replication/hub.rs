@@ -10,6 +10,7 @@ use cmq_engine::faults::{self, Fault};
 
 use super::bodies::BodyCache;
 use super::driver::{Changes, Config};
+use super::figures::Counters;
 use super::fold::Asker;
 use super::waiters::{Waiter, Waiters};
 use super::{GroupId, NodeId, Output, PeerBody, PeerMessage, Reply, World};
@@ -42,6 +43,9 @@ pub(crate) struct Hub<T> {
     /// Changes since a revision, for the shard that asked for them.
     pub(crate) catalogue_changes: Option<(u64, Changes)>,
     pub(crate) changes_wanted: Option<u64>,
+    /// Queues of receives that were answered empty in this turn.
+    pub(super) emptied: Vec<QueueId>,
+    pub(crate) counters: Counters,
     pub(crate) leadership_changed: bool,
     pub(crate) is_stopping: bool,
     pub(super) random_state: u64,
@@ -97,10 +101,16 @@ impl<T> Hub<T> {
         if is_partial {
             self.retries.push(waiter);
         } else if waiter.deadline_ms <= self.world.monotonic_ms || self.is_stopping {
-            self.out.replies.push((waiter.token, Reply::Received(Vec::new())));
+            self.answer_empty(waiter);
         } else {
             self.park(waiter);
         }
+    }
+
+    /// A receive finds nothing.
+    pub(super) fn answer_empty(&mut self, waiter: Waiter<T>) {
+        self.emptied.push(waiter.queue);
+        self.out.replies.push((waiter.token, Reply::Received(Vec::new())));
     }
 
     pub(super) fn park(&mut self, waiter: Waiter<T>) {

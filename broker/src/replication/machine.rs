@@ -87,6 +87,13 @@ impl Machine {
         }
     }
 
+    pub(crate) fn shard_mut(&mut self) -> Option<&mut Shard> {
+        match self {
+            Self::Shard(shard) => Some(shard),
+            Self::Catalogue(_) => None,
+        }
+    }
+
     pub(crate) fn catalogue(&self) -> Option<&Catalogue> {
         match self {
             Self::Catalogue(catalogue) => Some(catalogue),

@@ -21,6 +21,11 @@ pub(crate) struct PageCache {
 }
 
 impl PageCache {
+    /// Bytes of the pages in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes the row of a chunk that goes to disk with a batch.
     pub(crate) fn closed(&mut self, key: ChunkKey, row: Bytes, batch: u64) {
         self.writing.insert(key, (batch, row));

@@ -3,6 +3,8 @@
 //! While a batch is synced, requests gather in the inbox without waking the thread: it would only have to wait for the
 //! disk. What the disk or a peer says wakes it at once.
 
+mod counters;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +19,9 @@ use crate::storage::Room;
 use crate::storage::StoreError;
 use crate::storage::committer::{CommitEvent, Committer, SyncMode};
 use crate::storage::fjall_store::FjallStore;
+use counters::Counters;
+
+pub use counters::RuntimeFigures;
 
 /// Requests in the inbox at most.
 const REQUESTS_MAX: usize = 65_536;
@@ -60,6 +65,7 @@ struct Inbox {
     mail: Mutex<Mail>,
     arrived: Condvar,
     bytes_max: usize,
+    counters: Counters,
 }
 
 impl Inbox {
@@ -106,6 +112,7 @@ impl NodeHandle {
             return Some(Reply::Stopping);
         }
         if mail.requests >= REQUESTS_MAX || mail.bytes + bytes > self.inbox.bytes_max {
+            self.inbox.counters.inbox_was_full();
             return Some(Reply::Busy("too many requests wait for the driver"));
         }
         mail.requests += 1;
@@ -139,6 +146,14 @@ impl NodeHandle {
             }
         }
         answer.await.ok()
+    }
+
+    /// One look at the runtime, without the driver's thread.
+    pub fn figures(&self) -> RuntimeFigures {
+        let mail = self.inbox.lock();
+        let (inbox_requests, inbox_bytes) = (mail.requests, mail.bytes);
+        drop(mail);
+        RuntimeFigures { inbox_requests, inbox_bytes, ..self.inbox.counters.figures() }
     }
 
     /// Lets the node answer what it has, sync and end.
@@ -180,6 +195,7 @@ impl Node {
             }),
             arrived: Condvar::new(),
             bytes_max: inbound_bytes,
+            counters: Counters::new(),
         });
         let world = clock.world(&store);
         let (driver, first) = Driver::open(config, Arc::new(store.clone()), store.last_batch(), world)?;
@@ -281,7 +297,9 @@ impl<E: FnMut(CatalogueEvent)> Turning<E> {
         let mut inputs = Vec::new();
         let mut is_stopping = false;
         loop {
+            let started = Instant::now();
             let output = self.driver.turn(inputs.drain(..), self.clock.world(&self.store));
+            self.inbox.counters.turned(started.elapsed());
             if let Some(fatal) = output.fatal {
                 return Err(fatal);
             }
@@ -291,6 +309,7 @@ impl<E: FnMut(CatalogueEvent)> Turning<E> {
             }
             output.events.into_iter().for_each(&mut self.on_event);
             for (token, reply) in output.replies {
+                self.inbox.counters.answered(&reply);
                 // Whoever asked may be gone.
                 let _ = token.send(reply);
             }

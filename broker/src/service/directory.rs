@@ -41,6 +41,11 @@ impl Directory {
         }
     }
 
+    /// Queues that exist.
+    pub(super) fn len(&self) -> usize {
+        self.read(|queues| queues.by_name.len())
+    }
+
     /// The queue of this name.
     pub(super) fn find(&self, name: &str) -> Option<Arc<QueueEntry>> {
         self.read(|queues| queues.by_name.get(name).cloned())

@@ -1,5 +1,6 @@
 //! What the metrics show of the node.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cmq_engine::attributes::QueueId;
@@ -7,32 +8,50 @@ use cmq_engine::outcome::Totals;
 use cmq_engine::shard::Counts;
 
 use super::Service;
-use crate::metrics::node::{NodeFigures, QueueFigures};
-use crate::replication::GroupId;
+use crate::metrics::node::NodeFigures;
+use crate::metrics::queues::{QueueFigures, QueuesFigures, deepest};
+use crate::replication::figures::SurveyCursor;
 
 impl Service {
-    /// Counts and totals of all queues, for metrics; None when the node is over.
-    pub async fn figures(&self) -> Option<NodeFigures> {
-        let look = self.inner.node.look(|driver| {
-            let groups = 0..=driver.shards();
-            let leads = groups.map(|group| driver.serves(GroupId(group))).collect();
-            (driver.survey(), driver.waiters(), leads)
-        });
-        let (survey, waiters, leads): (_, usize, Vec<bool>) = look.await?;
+    /// One look at the node, for metrics, with at most `queues_max` queues by themselves; None when the node is over. The
+    /// driver's thread is asked for a page of queues at a time and goes on with its work between them.
+    pub async fn figures(&self, queues_max: usize) -> Option<NodeFigures> {
+        let node = &self.inner.node;
+        let driver = node.look(|driver| driver.figures()).await?;
+        let mut queues: HashMap<QueueId, (Counts, Totals)> = HashMap::new();
+        let mut all = QueueFigures { totals: driver.totals, ..QueueFigures::default() };
+        let mut next = Some(SurveyCursor::default());
+        while let Some(cursor) = next {
+            let page = node.look(move |driver| driver.survey(cursor)).await?;
+            for (id, counts, totals) in page.queues {
+                add(&mut all.counts, &counts);
+                let (held, happened) = queues.entry(id).or_default();
+                add(held, &counts);
+                *happened += totals;
+            }
+            next = page.next;
+        }
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let figures = |(id, (counts, totals)): (QueueId, (Counts, Totals))| {
-            let entry = self.inner.directory.find_id(id)?;
-            let age_ms = counts.oldest_ms.map_or(0, |sent_ms| now_ms.saturating_sub(sent_ms));
-            Some(QueueFigures {
-                name: entry.name.clone(),
-                active: counts.active,
-                in_flight: counts.in_flight,
-                delayed: counts.delayed,
-                oldest_age_seconds: age_ms as f64 / 1_000.0,
-                totals: [totals.sent, totals.received, totals.deleted, totals.expired, totals.dead_lettered],
-            })
+        let age_seconds = |counts: &Counts| {
+            counts.oldest_ms.map_or(0.0, |sent_ms| now_ms.saturating_sub(sent_ms) as f64 / 1_000.0)
         };
-        let queues = survey.into_iter().filter_map(figures).collect();
-        Some(NodeFigures { queues, waiters, leads, ..NodeFigures::default() })
+        all.oldest_age_seconds = age_seconds(&all.counts);
+        let count = self.inner.directory.len();
+        let queues = queues.into_iter().map(|(id, (counts, totals))| (id, counts, totals)).collect();
+        let figures = |(id, counts, totals): (QueueId, Counts, Totals)| {
+            let name = self.inner.directory.find_id(id)?.name.clone();
+            Some(QueueFigures { name, oldest_age_seconds: age_seconds(&counts), counts, totals })
+        };
+        let shown = deepest(queues, queues_max).into_iter().filter_map(figures).collect();
+        let queues = QueuesFigures { count, shown, all };
+        Some(NodeFigures { queues, driver, runtime: node.figures(), ..NodeFigures::default() })
     }
+}
+
+fn add(sum: &mut Counts, counts: &Counts) {
+    sum.active += counts.active;
+    sum.in_flight += counts.in_flight;
+    sum.delayed += counts.delayed;
+    sum.rewindable += counts.rewindable;
+    sum.oldest_ms = [sum.oldest_ms, counts.oldest_ms].into_iter().flatten().min();
 }

@@ -56,6 +56,8 @@ impl Queue {
             self.settle(id, deliveries.len() > before, context);
         }
         self.totals.received += deliveries.len() as u64;
+        self.totals.received_bytes +=
+            deliveries.iter().map(|delivery| u64::from(delivery.bytes)).sum::<u64>();
         let is_partial = is_cut || has_due_timer && deliveries.len() < usize::from(max);
         Outcome::Received { deliveries, is_partial }
     }

@@ -74,6 +74,7 @@ impl Queue {
                 self.settle(before, false, context);
             }
             self.totals.sent += 1;
+            self.totals.sent_bytes += u64::from(message.bytes);
             sent.push(body);
         }
         if let Some(id) = unsettled {

@@ -1,5 +1,7 @@
 //! What can be seen of a shard without changing it.
 
+use std::ops::Bound;
+
 use super::Shard;
 use crate::attributes::QueueId;
 use crate::message::QueueEpoch;
@@ -20,6 +22,19 @@ pub struct Counts {
     /// Stamp of the oldest message that is not finished. Early while a page of a deep backlog was not looked at yet, late
     /// where a dead-letter move brought older messages behind younger ones.
     pub oldest_ms: Option<u64>,
+}
+
+/// How much state a shard holds in memory, all queues together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Messages with state of their own, at most [`RECORDS_MAX`](crate::limits::RECORDS_MAX).
+    pub records: usize,
+    /// Message groups that hold messages, and one lane a queue; at most [`LANES_MAX`](crate::limits::LANES_MAX).
+    pub lanes: usize,
+    /// Deduplication ids, at most [`DEDUPLICATION_IDS_MAX`](crate::limits::DEDUPLICATION_IDS_MAX).
+    pub deduplication_ids: usize,
+    /// Deleted queues that are not freed yet.
+    pub removed_queues: usize,
 }
 
 impl Shard {
@@ -60,7 +75,13 @@ impl Shard {
 
     /// The queues of this shard.
     pub fn queues(&self) -> impl Iterator<Item = QueueId> {
-        self.queues.keys().copied()
+        self.queues_after(None)
+    }
+
+    /// The queues of this shard behind `after`, in the order of their numbers; None: from the first.
+    pub fn queues_after(&self, after: Option<QueueId>) -> impl Iterator<Item = QueueId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.queues.range((from, Bound::Unbounded)).map(|(id, _)| *id)
     }
 
     /// How many messages of a queue are in which state.
@@ -72,8 +93,37 @@ impl Shard {
         Some(Counts { active, in_flight, delayed, rewindable, oldest_ms })
     }
 
-    /// What happened on a queue since the process started.
+    /// What happened on a queue since the process started, as far as it was counted.
     pub fn totals(&self, queue: QueueId) -> Option<Totals> {
         self.queues.get(&queue).map(|queue| queue.totals)
+    }
+
+    /// What happened on all queues since the process started, those that are gone included.
+    pub fn all_totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether what happens from now on is counted in the totals: a message that three replicas store was sent once. Fresh
+    /// shards do not count. Totals are no part of the replicated state.
+    pub fn set_counting(&mut self, is_counting: bool) {
+        self.is_counting = is_counting;
+    }
+
+    /// Counts a receive that was answered without a message, which leaves no trace in the log.
+    pub fn count_empty_receive(&mut self, queue: QueueId) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.totals.empty_receives += 1;
+            self.totals.empty_receives += 1;
+        }
+    }
+
+    /// How much of what is bounded by `limits` there is.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            records: self.records,
+            lanes: self.lanes,
+            deduplication_ids: self.deduplication_ids,
+            removed_queues: self.removed.len(),
+        }
     }
 }

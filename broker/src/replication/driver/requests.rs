@@ -156,7 +156,19 @@ impl<T: Token> Driver<T> {
                 }
             }
             _ if waits => self.hub.park(waiter),
-            _ => self.hub.out.replies.push((waiter.token, Reply::Received(Vec::new()))),
+            _ => self.hub.answer_empty(waiter),
+        }
+    }
+
+    /// Counts the receives that were answered empty, on the first shard that this node leads.
+    pub(super) fn count_empty_receives(&mut self) {
+        if self.hub.emptied.is_empty() {
+            return;
+        }
+        let emptied = std::mem::take(&mut self.hub.emptied);
+        let first = self.led().next();
+        if let Some(shard) = first.and_then(|at| self.groups[at].machine.shard_mut()) {
+            emptied.into_iter().for_each(|queue| shard.count_empty_receive(queue));
         }
     }
 

@@ -1,13 +1,11 @@
 //! What can be seen of a driver from outside, between two turns.
 
-use std::collections::BTreeMap;
-
 use cmq_engine::attributes::QueueId;
 use cmq_engine::catalogue::Catalogue;
-use cmq_engine::outcome::Totals;
 use cmq_engine::shard::Counts;
 
 use super::{Driver, GroupState};
+use crate::replication::figures::{DriverFigures, SURVEY_QUEUES, SurveyCursor, SurveyPage};
 use crate::replication::group::Group;
 use crate::replication::{GroupId, NodeId, Token};
 
@@ -41,40 +39,45 @@ impl<T: Token> Driver<T> {
         }))
     }
 
-    /// Counts and running totals of every queue on the shards that this node leads.
-    pub fn survey(&self) -> BTreeMap<QueueId, (Counts, Totals)> {
-        let mut queues: BTreeMap<QueueId, (Counts, Totals)> = BTreeMap::new();
-        for at in self.led() {
-            let Some(shard) = self.groups[at].machine.shard() else { continue };
-            for queue in shard.queues() {
-                let (counts, totals) = queues.entry(queue).or_default();
-                let (Some(more), Some(happened)) = (shard.counts(queue), shard.totals(queue)) else {
-                    continue;
-                };
-                counts.active += more.active;
-                counts.in_flight += more.in_flight;
-                counts.delayed += more.delayed;
-                counts.rewindable += more.rewindable;
-                counts.oldest_ms = [counts.oldest_ms, more.oldest_ms].into_iter().flatten().min();
-                totals.sent += happened.sent;
-                totals.received += happened.received;
-                totals.deleted += happened.deleted;
-                totals.expired += happened.expired;
-                totals.dead_lettered += happened.dead_lettered;
-                totals.deduplicated += happened.deduplicated;
-            }
+    /// One look at the driver and its groups.
+    pub fn figures(&self) -> DriverFigures {
+        let mut figures = DriverFigures {
+            groups: self.groups.iter().map(Group::figures).collect(),
+            waiters: self.hub.waiters.len(),
+            body_bytes: self.hub.bodies.bytes(),
+            ..DriverFigures::default()
+        };
+        for shard in self.groups.iter().filter_map(|group| group.machine.shard()) {
+            figures.totals += shard.all_totals();
         }
-        queues
+        self.hub.counters.fill(&mut figures);
+        figures
+    }
+
+    /// What up to [`SURVEY_QUEUES`] queues hold and what happened on them. A queue comes once for each shard.
+    pub fn survey(&self, from: SurveyCursor) -> SurveyPage {
+        let SurveyCursor { group: at, after } = from;
+        let Some(shard) = self.groups.get(at).and_then(|group| group.machine.shard()) else {
+            return SurveyPage::default();
+        };
+        let is_serving = self.groups[at].is_serving();
+        let figures = |queue: QueueId| {
+            // What a follower holds is shown by the leader; what a leader counted stays.
+            let counts = if is_serving { shard.counts(queue)? } else { Counts::default() };
+            Some((queue, counts, shard.totals(queue)?))
+        };
+        let queues: Vec<_> = shard.queues_after(after).take(SURVEY_QUEUES).filter_map(figures).collect();
+        let next = match queues.last() {
+            Some((last, ..)) => Some(SurveyCursor { group: at, after: Some(*last) }),
+            None if at + 1 < self.groups.len() => Some(SurveyCursor { group: at + 1, after: None }),
+            None => None,
+        };
+        SurveyPage { queues, next }
     }
 
     /// Shards of the Broker.
     pub fn shards(&self) -> u16 {
         self.hub.config.shards
-    }
-
-    /// Receives that wait.
-    pub fn waiters(&self) -> usize {
-        self.hub.waiters.len()
     }
 
     /// The state machine of the catalogue on this node.

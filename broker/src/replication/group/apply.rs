@@ -100,6 +100,11 @@ impl<T> Group<T> {
         hub: &mut Hub<T>,
     ) -> Result<(), Fatal> {
         let is_leader = self.raw.raft.state == StateRole::Leader;
+        // What an earlier term did was counted by its leader, perhaps this process before it was restarted.
+        let is_counting = self.is_serving();
+        if let Some(shard) = self.machine.shard_mut() {
+            shard.set_counting(is_counting);
+        }
         let askers = match proposal {
             Some(Proposal::Shard { askers, .. }) => askers,
             _ => Vec::new(),

@@ -106,6 +106,7 @@ impl<T> Group<T> {
                 (data, Proposal::Shard { index, term, askers })
             };
             bytes += data.len();
+            hub.counters.proposed(proposal.requests(), data.len());
             match self.with_raft(hub, |raw| raw.propose(Vec::new(), data)) {
                 Ok(()) => {
                     self.last_stamp_ms = stamp_ms;
