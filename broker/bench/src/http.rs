@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use head::{Head, parse_head};
 
 /// Largest answer taken, head and body, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// First size of the read buffer, in bytes: a call's usual answer fits, and 10,000 connections cost little.
 const BUFFER_BYTES: usize = 2048;

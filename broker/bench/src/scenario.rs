@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod open;
 pub mod pairs;
+pub mod queues;
 pub mod waiters;
 
 use std::path::PathBuf;
@@ -63,12 +64,20 @@ impl Bench {
     /// # Errors
     /// It does not start or does not become ready.
     pub async fn start_broker(&self, name: &str) -> Result<Server> {
+        self.start_broker_with(name, &[]).await
+    }
+
+    /// As [`Bench::start_broker`], with more arguments.
+    ///
+    /// # Errors
+    /// As `start_broker`.
+    pub async fn start_broker_with(&self, name: &str, arguments: &[String]) -> Result<Server> {
         let mut command = Command::new(&self.broker);
         command.arg("--data-dir").arg(self.dir.path().join(name));
         for port in ["--client-addr", "--peer-addr", "--admin-addr"] {
             command.arg(port).arg("127.0.0.1:0");
         }
-        command.arg("--log-format").arg("json").args(&self.broker_arguments);
+        command.arg("--log-format").arg("json").args(&self.broker_arguments).args(arguments);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("CMQ_") {
                 command.env_remove(variable);

@@ -12,6 +12,7 @@ use cmq_bench::process::raise_open_files;
 use cmq_bench::report::Section;
 use cmq_bench::scenario::backlog::{self, Backlog};
 use cmq_bench::scenario::pairs::{self, Kind};
+use cmq_bench::scenario::queues::{self, Queues};
 use cmq_bench::scenario::waiters::{self, Waiters};
 use cmq_bench::scenario::{Bench, open};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,9 @@ const GATE_REST_SECONDS: u64 = 60;
 const GATE_POLLS: usize = 10_000;
 const GATE_QUEUES: usize = 1_000;
 const GATE_WINDOW_SECONDS: u64 = 30;
+const GATE_MANY_QUEUES: usize = 10_000;
+const GATE_SCRAPE_SECONDS: u64 = 30;
+const GATE_IDLE_SECONDS: u64 = 90;
 
 /// Measures cmq-broker beside a floor program, in one run, and prints ratios as Markdown.
 ///
@@ -84,12 +88,16 @@ enum Command {
     Backlog(BacklogOptions),
     /// Idle long polls: CPU, memory, and one message wakes exactly one
     Waiters(WaitersOptions),
+    /// Many queues: time to make the last ones against the first, idle CPU and memory with scrapes
+    Queues(QueuesOptions),
     /// Everything, with the facts of the machine: the tables of docs/performance.md
     All {
         #[command(flatten)]
         backlog: BacklogOptions,
         #[command(flatten)]
         waiters: WaitersOptions,
+        #[command(flatten)]
+        queues: QueuesOptions,
     },
 }
 
@@ -117,6 +125,29 @@ struct WaitersOptions {
     /// Time over which CPU is measured
     #[arg(long, value_name = "SECONDS", default_value_t = GATE_WINDOW_SECONDS)]
     window: u64,
+}
+
+#[derive(Args)]
+struct QueuesOptions {
+    /// Queues to make, a multiple of ten
+    #[arg(long, default_value_t = GATE_MANY_QUEUES)]
+    many: usize,
+    /// Time between two scrapes of /metrics
+    #[arg(long, value_name = "SECONDS", default_value_t = GATE_SCRAPE_SECONDS)]
+    scrape: u64,
+    /// Time over which idle CPU is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = GATE_IDLE_SECONDS)]
+    idle: u64,
+}
+
+impl QueuesOptions {
+    fn shape(&self) -> Queues {
+        Queues {
+            queues: self.many,
+            scrape: Duration::from_secs(self.scrape),
+            window: Duration::from_secs(self.idle),
+        }
+    }
 }
 
 impl BacklogOptions {
@@ -183,13 +214,15 @@ async fn measure(options: &Options, bench: &Bench) -> Result<bool> {
         Command::Open { rate } => show(&open::latencies(bench, *rate).await?),
         Command::Backlog(backlog) => show(&backlog::measure(bench, backlog.shape()).await?),
         Command::Waiters(waiters) => show(&waiters::measure(bench, waiters.shape()).await?),
-        Command::All { backlog, waiters } => {
+        Command::Queues(queues) => show(&queues::measure(bench, queues.shape()).await?),
+        Command::All { backlog, waiters, queues } => {
             let send = pairs::compare(bench, Kind::Send).await?;
             let mut passed = show(&send.section);
             passed &= show(&pairs::compare(bench, Kind::Cycle).await?.section);
             passed &= show(&open::latencies(bench, Some(send.broker_rate / 2.0)).await?);
             passed &= show(&backlog::measure(bench, backlog.shape()).await?);
             passed &= show(&waiters::measure(bench, waiters.shape()).await?);
+            passed &= show(&queues::measure(bench, queues.shape()).await?);
             println!("All gates: {}.", if passed { "pass" } else { "**fail**" });
             println!("To repeat: `cargo build --release -p cmq-broker -p cmq-bench`, then");
             println!("`target/release/bench --gate all` on a machine that does nothing else.");
@@ -225,11 +258,12 @@ fn bench(options: &Options) -> Result<Bench> {
 
 /// Refuses parameters without sense and, for a run with gates, those that make the gates easier.
 fn check(options: &Options) -> Result<()> {
-    let (backlog, waiters) = match &options.command {
-        Command::Backlog(backlog) => (Some(backlog), None),
-        Command::Waiters(waiters) => (None, Some(waiters)),
-        Command::All { backlog, waiters } => (Some(backlog), Some(waiters)),
-        Command::Send | Command::Cycle | Command::Open { .. } => (None, None),
+    let (backlog, waiters, queues) = match &options.command {
+        Command::Backlog(backlog) => (Some(backlog), None, None),
+        Command::Waiters(waiters) => (None, Some(waiters), None),
+        Command::Queues(queues) => (None, None, Some(queues)),
+        Command::All { backlog, waiters, queues } => (Some(backlog), Some(waiters), Some(queues)),
+        Command::Send | Command::Cycle | Command::Open { .. } => (None, None, None),
     };
     if options.pairs == 0 || options.connections == 0 || options.round == 0 {
         return Err(Error::Usage("--pairs, --connections and --round must be at least 1".into()));
@@ -238,6 +272,9 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::Usage(
             "--window and --queues must be at least 1, --polls at least --queues".into(),
         ));
+    }
+    if queues.is_some_and(|q| q.many == 0 || q.many % 10 != 0 || q.scrape == 0 || q.idle == 0) {
+        return Err(Error::Usage("--many must be a multiple of ten, --scrape and --idle at least 1".into()));
     }
     if !options.gate {
         return Ok(());
@@ -249,12 +286,16 @@ fn check(options: &Options) -> Result<()> {
         || backlog.is_some_and(|b| b.messages < GATE_MESSAGES || b.rest != GATE_REST_SECONDS)
         || waiters.is_some_and(|w| {
             w.polls < GATE_POLLS || w.queues < GATE_QUEUES || w.window < GATE_WINDOW_SECONDS
+        })
+        || queues.is_some_and(|q| {
+            q.many < GATE_MANY_QUEUES || q.scrape > GATE_SCRAPE_SECONDS || q.idle < GATE_IDLE_SECONDS
         });
     if easier {
         let text = format!(
             "--gate needs at least {GATE_PAIRS} pairs of {GATE_ROUND_SECONDS} s, {GATE_CONNECTIONS} \
              connections, {GATE_MESSAGES} messages with {GATE_REST_SECONDS} s of rest, {GATE_POLLS} polls over \
-             {GATE_QUEUES} queues for {GATE_WINDOW_SECONDS} s, and a broker with default flags"
+             {GATE_QUEUES} queues for {GATE_WINDOW_SECONDS} s, {GATE_MANY_QUEUES} queues with a scrape every \
+             {GATE_SCRAPE_SECONDS} s for {GATE_IDLE_SECONDS} s, and a broker with default flags"
         );
         return Err(Error::Usage(text));
     }
