@@ -26,6 +26,7 @@ UNAUTHORIZED = 4100
 TOO_LARGE = 4400
 BAD_HANDLE = 4430
 NO_QUEUE = 4440
+NO_REWIND = 6050
 DELETED_NONE = 6020
 DELETED_SOME = 6010
 NO_MESSAGE = 7000
@@ -75,7 +76,10 @@ def run_checks(account, method):
         ("an empty poll waits and ends", empty_poll),
         ("delay", delay),
         ("visibility timeout", visibility),
+        ("attributes changed", changes),
+        ("rewind", rewind),
         ("dead letters", dead_letters),
+        ("clear", clear),
         ("errors", errors),
     ):
         # A URL is shorter than a body may be.
@@ -191,8 +195,50 @@ def visibility(account):
         queue.delete_message(second.receiptHandle)
 
 
+def changes(account):
+    with new_queue(account, maxMsgHeapNum=2_000_000) as queue:
+        meta = queue.get_attributes()
+        meta.visibilityTimeout, meta.pollingWaitSeconds, meta.maxMsgSize = 41, 7, 2048
+        meta.msgRetentionSeconds, meta.rewindSeconds = 86_400, 3_600
+        queue.set_attributes(meta)
+        seen = queue.get_attributes()
+        for attribute in ("visibilityTimeout", "pollingWaitSeconds", "maxMsgSize", "msgRetentionSeconds", "rewindSeconds", "maxMsgHeapNum"):
+            equal(getattr(seen, attribute), getattr(meta, attribute))
+        # What a call does not name stays.
+        account.get_client().set_queue_attributes({"queueName": queue.queue_name, "pollingWaitSeconds": 0})
+        seen = queue.get_attributes()
+        equal((seen.pollingWaitSeconds, seen.visibilityTimeout, seen.rewindSeconds), (0, 41, 3_600))
+        meta.rewindSeconds = 86_401
+        refused(BAD_PARAMETER, queue.set_attributes, meta)
+
+
+def rewind(account):
+    with new_queue(account) as queue:
+        refused(NO_REWIND, queue.rewindQueue, int(time.time()))
+        meta = queue.get_attributes()
+        meta.rewindSeconds = 3_600
+        queue.set_attributes(meta)
+        sent = queue.send_message(Message("once more"))
+        got = queue.receive_message(SLACK)
+        queue.delete_message(got.receiptHandle)
+        equal(queue.get_attributes().rewindmsgNum, 1)
+        refused(BAD_PARAMETER, queue.rewindQueue, got.enqueueTime - 7_200)
+        queue.rewindQueue(got.enqueueTime)
+        again = queue.receive_message(SLACK)
+        equal((again.msgId, again.msgBody), (sent.msgId, "once more"))
+        queue.delete_message(again.receiptHandle)
+
+
+def clear(account):
+    with new_queue(account) as queue:
+        queue.batch_send_message([Message("one"), Message("two")])
+        call(account, "ClearQueue", queueName=queue.queue_name)
+        refused(NO_MESSAGE, queue.receive_message, 0)
+        equal(queue.get_attributes().minMsgTime, 0)
+
+
 def dead_letters(account):
-    # The SDK's own objects have no dead-letter policy; its client takes any parameter.
+    # The SDK's own objects have no dead-letter policy; its client takes any action and parameter.
     client = account.get_client()
     with new_queue(account) as dead:
         name = unique_name()
@@ -206,6 +252,12 @@ def dead_letters(account):
             refused(NO_MESSAGE, queue.receive_message, 2)
             got = dead.receive_message(SLACK)
             equal((got.msgId, got.msgBody), (sent.msgId, "nobody can read this"))
+            sources = call(account, "ListDeadLetterSourceQueues", deadLetterQueueName=dead.queue_name)
+            equal([entry["queueName"] for entry in sources["queueList"]], [name])
+            refused(BAD_PARAMETER, dead.delete)
+            call(account, "UnbindDeadLetterQueue", queueName=name)
+            sources = call(account, "ListDeadLetterSourceQueues", deadLetterQueueName=dead.queue_name)
+            equal((sources["totalCount"], sources["queueList"]), (0, []))
         finally:
             queue.delete()
 
@@ -267,6 +319,14 @@ def wait_for_active(queue, count):
         if time.monotonic() > until:
             fail(f"activeMsgNum is {queue.get_attributes().activeMsgNum}, not {count}")
         time.sleep(0.05)
+
+
+def call(account, action, **parameters):
+    """The answer of an action for which the SDK has no method."""
+    client = account.get_client()
+    response = client.request(action, parameters)
+    client.check_status(response)
+    return json.loads(response.data)
 
 
 def refused(code, call, *arguments):
