@@ -7,3 +7,5 @@ pub mod http;
 
 mod route;
 mod sqs;
+#[cfg(test)]
+mod testing;

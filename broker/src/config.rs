@@ -1,6 +1,7 @@
 //! Flags and environment of the process.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cmq_engine::catalogue::{PURGE_WAIT_MS_MAX, RECREATE_WAIT_MS_MAX};
 use cmq_engine::limits::SHARDS_MAX;
 
-use crate::service::Waits;
+use crate::service::{Rates, Waits};
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
 /// Queues with series of their own in `/metrics`: about 1 MB of page.
 const METRICS_QUEUES_DEFAULT: usize = 1_000;
+/// Calls a second that a limit of rates can name.
+const RATE_MAX: u32 = 1_000_000;
 
 /// A message queue that speaks the CMQ protocol and keeps every acknowledged message.
 ///
@@ -79,6 +82,15 @@ pub struct Config {
     /// Queues with series of their own in /metrics. Of more queues, those with the most messages have them; sums cover all.
     #[arg(long, env = "CMQ_METRICS_QUEUES", value_name = "N", default_value_t = METRICS_QUEUES_DEFAULT)]
     pub metrics_queues: usize,
+    /// Sends a second to one queue, and a tenth more receives from it; the rest is refused. Default: no limit (the hosted
+    /// service: 5000).
+    #[arg(long, env = "CMQ_QUEUE_RATE", value_name = "CALLS",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
+    pub queue_rate: Option<u32>,
+    /// Calls a second that are about queues rather than messages, all queues together. Default: no limit.
+    #[arg(long, env = "CMQ_MANAGE_RATE", value_name = "CALLS",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
+    pub manage_rate: Option<u32>,
     /// Form of the log lines.
     #[arg(long, env = "CMQ_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -94,6 +106,12 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// How often queues may be called.
+    pub fn rates(&self) -> Rates {
+        let [queue, manage] = [self.queue_rate, self.manage_rate].map(|rate| rate.and_then(NonZeroU32::new));
+        Rates { queue, manage }
+    }
+
     /// How long names of deleted queues, and purged queues, are closed to the same call.
     pub fn waits(&self) -> Waits {
         let [recreate, purge] = [self.recreate_wait, self.purge_wait].map(Duration::from_secs);

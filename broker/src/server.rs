@@ -129,7 +129,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         opened.map_err(|error| Failure::System("open the volume", error.into()))??
     };
     let handle = node.handle();
-    let service = Service::new(handle.clone(), feed, config.shards, config.waits());
+    let service = Service::new(handle.clone(), feed, config.shards, config.waits(), config.rates());
     metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
     say_what_is_open(&config, &dir, access.is_none());
     let declaring = tokio::select! {

@@ -6,6 +6,7 @@ mod figures;
 mod handle;
 mod messages;
 mod queues;
+mod rates;
 pub mod types;
 
 use std::sync::{Arc, OnceLock};
@@ -17,7 +18,10 @@ use crate::replication::Reply;
 use crate::replication::runtime::NodeHandle;
 use directory::Directory;
 use handle::Handles;
+use rates::Limiter;
 use types::ServiceError;
+
+pub use rates::Rates;
 
 /// What the service is told about the catalogue, before it can serve: hand [`Feed::apply`] to the driver.
 #[derive(Clone, Debug, Default)]
@@ -53,14 +57,24 @@ struct Inner {
     directory: Directory,
     waits: Waits,
     shards: u16,
+    limiter: Limiter,
     handles: OnceLock<Handles>,
 }
 
 impl Service {
-    /// The service of a node of `shards` shards whose catalogue `feed` follows.
-    pub fn new(node: NodeHandle, feed: Feed, shards: u16, waits: Waits) -> Self {
-        let handles = OnceLock::new();
-        Self { inner: Arc::new(Inner { node, directory: feed.directory, waits, shards, handles }) }
+    /// The service of a node of `shards` shards whose catalogue `feed` follows. Calls beyond `rates` are refused.
+    pub fn new(node: NodeHandle, feed: Feed, shards: u16, waits: Waits, rates: Rates) -> Self {
+        let (limiter, handles) = (Limiter::new(rates), OnceLock::new());
+        let directory = feed.directory;
+        Self { inner: Arc::new(Inner { node, directory, waits, shards, limiter, handles }) }
+    }
+
+    /// Counts a client's call that is about queues rather than messages.
+    ///
+    /// # Errors
+    /// There are more of them than the broker is meant to take.
+    pub fn admit_management(&self) -> Result<(), ServiceError> {
+        if self.inner.limiter.manage() { Ok(()) } else { Err(ServiceError::ManageRate) }
     }
 
     fn find(&self, name: &str) -> Result<Arc<QueueEntry>, ServiceError> {

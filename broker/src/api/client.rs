@@ -43,7 +43,7 @@ pub async fn serve(
         access,
         bodies: Budget::new(limits.body_bytes),
         answers: Budget::new(limits.body_bytes),
-        calls: CallMetrics::new(metrics.registry(), "cmq", actions, cmq::OUTER_CODES),
+        calls: CallMetrics::new(metrics.registry(), "cmq", actions, cmq::outer_codes()),
         next_request_id: AtomicU64::new(first_request_id()),
     }));
     http::serve(listener, port, limits, metrics.client_port.clone(), stop).await;

@@ -17,7 +17,7 @@ pub use action::Action;
 pub use error::Error;
 
 pub(crate) use action::SERVED;
-pub(crate) use error::OUTER_CODES;
+pub(crate) use error::outer_codes;
 pub(crate) use parameters::Parameters;
 
 use crate::access::Access;
@@ -72,7 +72,7 @@ impl Request {
         self.ids.client_request = client_request_id(parameters)?;
         for name in ["Timestamp", "Nonce"] {
             if parameters.integer(name)?.is_some_and(|number| number < 0) {
-                return Err(Error::out_of_range(name));
+                return Err(Error::negative(name));
             }
         }
         // Metrics count a call under its action even when it is not allowed.
@@ -126,3 +126,10 @@ fn client_request_id(parameters: &Parameters<'_>) -> Result<u64, Error> {
     let Some(text) = parameters.text(NAME)? else { return Ok(0) };
     text.trim().parse().map_err(|_| Error::wrong_type(NAME))
 }
+
+#[cfg(test)]
+#[path = "cmq/conformance_tests.rs"]
+mod conformance_tests;
+#[cfg(test)]
+#[path = "cmq/rows_tests.rs"]
+mod rows_tests;

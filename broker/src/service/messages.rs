@@ -23,9 +23,12 @@ impl Service {
     /// Stores messages durably; all or none.
     ///
     /// # Errors
-    /// Queue missing, a limit of the queue, or the broker cannot take the call now.
+    /// Queue missing, a limit or the rate of the queue, or the broker cannot take the call now.
     pub async fn send(&self, queue: &str, messages: Outgoing) -> Result<Vec<MessageId>, ServiceError> {
         let entry = self.find(queue)?;
+        if !self.inner.limiter.send(entry.id) {
+            return Err(ServiceError::QueueRate);
+        }
         let limit = entry.attributes.max_message_bytes;
         if let Some(body) = messages.bodies.iter().find(|body| body.len() > limit as usize) {
             return Err(ServiceError::MessageTooLarge { size: body.len(), limit });
@@ -56,7 +59,7 @@ impl Service {
     /// Hands out up to `max` messages; waits up to `wait` (None: the queue's own) for the first. Empty: there was none.
     ///
     /// # Errors
-    /// Queue missing, too many in flight, or the broker cannot take the call now.
+    /// Queue missing, too many in flight, the rate of the queue, or the broker cannot take the call now.
     pub async fn receive(
         &self,
         queue: &str,
@@ -64,6 +67,9 @@ impl Service {
         wait: Option<Duration>,
     ) -> Result<Vec<ReceivedMessage>, ServiceError> {
         let entry = self.find(queue)?;
+        if !self.inner.limiter.receive(entry.id) {
+            return Err(ServiceError::QueueRate);
+        }
         let own_wait = Duration::from_secs(u64::from(entry.attributes.polling_wait_seconds));
         let request = Request::Receive {
             queue: entry.id,

@@ -165,6 +165,12 @@ pub enum ServiceError {
     /// As many messages are out or delayed as the queue allows.
     #[error("too many messages are in flight or delayed")]
     TooManyInFlightOrDelayed,
+    /// The queue is called more often than it may be (`--queue-rate`).
+    #[error("the queue is called more often than it may be")]
+    QueueRate,
+    /// Calls about queues come more often than they may (`--manage-rate`).
+    #[error("management calls come more often than they may")]
+    ManageRate,
     /// The handle was not made here, or names no message of this queue.
     #[error("the receipt handle is invalid")]
     HandleInvalid,

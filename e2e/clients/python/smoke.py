@@ -31,6 +31,8 @@ DELETED_NONE = 6020
 DELETED_SOME = 6010
 NO_MESSAGE = 7000
 
+SETTABLE = ("visibilityTimeout", "pollingWaitSeconds", "maxMsgSize", "msgRetentionSeconds", "maxMsgHeapNum")
+
 BATCH_MAX = 16
 # Slack for a busy machine, in seconds, where a check needs an upper bound.
 SLACK = 3
@@ -104,7 +106,7 @@ def life_of_a_queue(account):
     equal(total, 1)
     equal([entry["queueName"] for entry in found], [name])
     seen = queue.get_attributes()
-    for attribute in ("visibilityTimeout", "pollingWaitSeconds", "maxMsgSize", "msgRetentionSeconds", "maxMsgHeapNum"):
+    for attribute in SETTABLE:
         equal(getattr(seen, attribute), getattr(meta, attribute))
     equal((seen.activeMsgNum, seen.inactiveMsgNum, seen.delayMsgNum), (0, 0, 0))
     near(seen.createTime, time.time(), SLACK + 60)
@@ -202,7 +204,7 @@ def changes(account):
         meta.msgRetentionSeconds, meta.rewindSeconds = 86_400, 3_600
         queue.set_attributes(meta)
         seen = queue.get_attributes()
-        for attribute in ("visibilityTimeout", "pollingWaitSeconds", "maxMsgSize", "msgRetentionSeconds", "rewindSeconds", "maxMsgHeapNum"):
+        for attribute in (*SETTABLE, "rewindSeconds"):
             equal(getattr(seen, attribute), getattr(meta, attribute))
         # What a call does not name stays.
         account.get_client().set_queue_attributes({"queueName": queue.queue_name, "pollingWaitSeconds": 0})

@@ -41,7 +41,7 @@ pub enum DeadLetterChange {
 
 impl AttributesPatch {
     /// Changes everything but the dead-letter policy, which hangs on names.
-    pub(crate) fn apply(&self, attributes: &mut QueueAttributes) {
+    pub fn apply(&self, attributes: &mut QueueAttributes) {
         for (new, field) in [
             (self.visibility_timeout_seconds, &mut attributes.visibility_timeout_seconds),
             (self.retention_seconds, &mut attributes.retention_seconds),

@@ -9,8 +9,20 @@ pub enum Action {
     ListQueue,
     /// Says everything about a queue.
     GetQueueAttributes,
+    /// Changes attributes of a queue.
+    SetQueueAttributes,
     /// Removes a queue with its messages.
     DeleteQueue,
+    /// Takes a queue's dead-letter policy away.
+    UnbindDeadLetterQueue,
+    /// Lists the queues that have this one as dead-letter queue.
+    ListDeadLetterSourceQueues,
+    /// Removes the messages of a queue.
+    ClearQueue,
+    /// Brings deleted messages back.
+    RewindQueue,
+    /// Asks for servers of the TCP protocol.
+    QueryQueueRoute,
     /// Stores a message.
     SendMessage,
     /// Stores up to 16 messages.
@@ -26,11 +38,17 @@ pub enum Action {
 }
 
 /// Names of the served actions in the order of [`Action`]; label values of the request metrics.
-pub(crate) const SERVED: [(Action, &str); 10] = [
+pub(crate) const SERVED: [(Action, &str); 16] = [
     (Action::CreateQueue, "CreateQueue"),
     (Action::ListQueue, "ListQueue"),
     (Action::GetQueueAttributes, "GetQueueAttributes"),
+    (Action::SetQueueAttributes, "SetQueueAttributes"),
     (Action::DeleteQueue, "DeleteQueue"),
+    (Action::UnbindDeadLetterQueue, "UnbindDeadLetterQueue"),
+    (Action::ListDeadLetterSourceQueues, "ListDeadLetterSourceQueues"),
+    (Action::ClearQueue, "ClearQueue"),
+    (Action::RewindQueue, "RewindQueue"),
+    (Action::QueryQueueRoute, "QueryQueueRoute"),
     (Action::SendMessage, "SendMessage"),
     (Action::BatchSendMessage, "BatchSendMessage"),
     (Action::ReceiveMessage, "ReceiveMessage"),
@@ -40,12 +58,7 @@ pub(crate) const SERVED: [(Action, &str); 10] = [
 ];
 
 /// Actions of the protocol that this broker does not serve.
-const NOT_SERVED: [&str; 19] = [
-    "SetQueueAttributes",
-    "RewindQueue",
-    "UnbindDeadLetterQueue",
-    "ListDeadLetterSourceQueues",
-    "QueryQueueRoute",
+const NOT_SERVED: [&str; 14] = [
     "CreateTopic",
     "ListTopic",
     "GetTopicAttributes",

@@ -3,7 +3,7 @@
 mod fields;
 
 use bytes::Bytes;
-use cmq_engine::attributes::QueueId;
+use cmq_engine::attributes::{AttributesPatch, QueueId};
 use serde::Serialize;
 
 use super::error::Error;
@@ -19,6 +19,7 @@ const ENTRY_BYTES: usize = 384;
 pub(super) enum Outcome {
     Done,
     QueueCreated(QueueId),
+    QueueChanged(QueueId, Box<AttributesPatch>),
     Queues(QueuePage),
     Queue(Box<QueueDescription>),
     Sent(MessageId),
@@ -58,6 +59,9 @@ pub(super) fn outcome(ids: Ids, outcome: &Outcome) -> Bytes {
     match outcome {
         Outcome::Done => object(ids, None, 0, fields::Nothing {}),
         Outcome::QueueCreated(id) => object(ids, None, 0, fields::QueueCreated::from(*id)),
+        Outcome::QueueChanged(id, changes) => {
+            object(ids, None, ENTRY_BYTES, fields::QueueChanged::from((*id, changes.as_ref())))
+        }
         Outcome::Queues(page) => {
             object(ids, None, page.queues.len() * ENTRY_BYTES, fields::Queues::from(page))
         }

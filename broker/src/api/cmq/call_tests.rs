@@ -1,5 +1,6 @@
 //! Forms to calls: every action, every range, every refusal. A call is compared by its debug text.
 
+use cmq_engine::attributes::DeadLetterChange;
 use proptest::prelude::*;
 
 use super::super::action::SERVED;
@@ -37,7 +38,10 @@ fn queue_names() {
     check("Action=DeleteQueue&queueName=orders-dlq", r#"DeleteQueue { queue: "orders-dlq" }"#);
     let too_long = "q".repeat(65);
     for bad in ["2orders", "-orders", "_orders", "orders.fifo", "or+ders", "%E4%BD%A0", too_long.as_str()] {
-        check(&format!("Action=DeleteQueue&queueName={bad}"), "4000 (10020)queue name format error");
+        check(
+            &format!("Action=DeleteQueue&queueName={bad}"),
+            "4000 (10020)queue name format error: a letter, then letters, digits, '-' and '_' are allowed, 64 characters in all",
+        );
     }
     check("Action=DeleteQueue", "4000 (10390)lacked of required parameter queueName");
     check("Action=DeleteQueue&queueName=", "4000 (10390)lacked of required parameter queueName");
@@ -50,14 +54,23 @@ fn queue_names() {
 #[test]
 fn listings() {
     let call = |search: &str, offset, limit| {
-        format!("ListQueue {{ search: \"{search}\", offset: {offset}, limit: {limit} }}")
+        format!("ListQueue {{ page: Page {{ search: \"{search}\", offset: {offset}, limit: {limit} }} }}")
     };
     check("Action=ListQueue", &call("", 0, 20));
     check("Action=ListQueue&searchWord=&offset=&limit=", &call("", 0, 20));
     check("Action=ListQueue&searchWord+=or&offset+=7&limit+=50", &call("or", 7, 50));
-    check("Action=ListQueue&limit=51", "4000 (10350)parameter limit value or length is out of range");
-    check("Action=ListQueue&limit=-1", "4000 (10350)parameter limit value or length is out of range");
-    check("Action=ListQueue&offset=-1", "4000 (10350)parameter offset value or length is out of range");
+    check(
+        "Action=ListQueue&limit=51",
+        "4000 (10350)parameter limit value or length is out of range: 0 to 50 is allowed",
+    );
+    check(
+        "Action=ListQueue&limit=-1",
+        "4000 (10350)parameter limit value or length is out of range: 0 to 50 is allowed",
+    );
+    check(
+        "Action=ListQueue&offset=-1",
+        "4000 (10350)parameter offset value or length is out of range: 0 to 4294967295 is allowed",
+    );
     check("Action=ListQueue&offset=two", "4000 (10360)parameter offset error type");
 }
 
@@ -71,8 +84,8 @@ fn sends() {
     one("&msgBody=%40+%26&delaySeconds=0", &call("SendMessage", "b\"@ &\"", "Some(0ns)"));
     one("&msgBody=m&delaySeconds=3600", &call("SendMessage", "b\"m\"", "Some(3600s)"));
     one("&msgBody=m&unknown=1&delaySeconds=", &call("SendMessage", "b\"m\"", "None"));
-    one("&msgBody=m&delaySeconds=3601", "4000 (10692)delay seconds is out of range");
-    one("&msgBody=m&delaySeconds=-1", "4000 (10692)delay seconds is out of range");
+    one("&msgBody=m&delaySeconds=3601", "4000 (10692)delay seconds is out of range: 0 to 3600 is allowed");
+    one("&msgBody=m&delaySeconds=-1", "4000 (10692)delay seconds is out of range: 0 to 3600 is allowed");
     one("&msgBody=m&delaySeconds=soon", "4000 (10360)parameter delaySeconds error type");
     one("", "4000 (10390)lacked of required parameter msgBody");
     one("&msgBody=", "4000 (10120)message body can't be empty");
@@ -86,7 +99,10 @@ fn sends() {
     batch("&msgBody.1=a&msgBody.2=", "4000 (10120)message body can't be empty");
     batch("&msgBody.1=a&msgBody.2=%ff", "4000 (10360)parameter msgBody.2 error type");
     batch("&msgBody.1=a&msgBody.3=c", "4000 (10380)msgBody parameter is not consequent");
-    batch(&numbered("msgBody", 1..=17), "4000 (10370)msgBody parameter batch size is out of range");
+    batch(
+        &numbered("msgBody", 1..=17),
+        "4000 (10370)msgBody parameter batch size is out of range: 1 to 16 is allowed",
+    );
     batch("&msgBody=a", "4000 (10310)error: parameter msgBody key format error");
     assert!(read(&format!("Action=BatchSendMessage&queueName=q{}", numbered("msgBody", 1..=16))).is_ok());
 }
@@ -109,7 +125,10 @@ fn receives() {
     one("&pollingWaitSeconds=30", r#"ReceiveMessage { queue: "q", wait: Some(30s) }"#);
     one("&pollingWaitSeconds=30000", r#"ReceiveMessage { queue: "q", wait: Some(30s) }"#);
     one("&UserpollingWaitSeconds=7", r#"ReceiveMessage { queue: "q", wait: None }"#);
-    one("&pollingWaitSeconds=-1", "4000 (10350)parameter pollingWaitSeconds value or length is out of range");
+    one(
+        "&pollingWaitSeconds=-1",
+        "4000 (10350)parameter pollingWaitSeconds value or length is out of range: 0 to 30 is allowed",
+    );
 
     let batch = |form: &str, due: &str| check(&format!("Action=BatchReceiveMessage&queueName=q{form}"), due);
     batch("&numOfMsg=16", r#"BatchReceiveMessage { queue: "q", max: 16, wait: None }"#);
@@ -118,8 +137,14 @@ fn receives() {
         r#"BatchReceiveMessage { queue: "q", max: 1, wait: Some(2s) }"#,
     );
     batch("", "4000 (10390)lacked of required parameter numOfMsg");
-    batch("&numOfMsg=0", "4000 (10350)parameter numOfMsg value or length is out of range");
-    batch("&numOfMsg=17", "4000 (10350)parameter numOfMsg value or length is out of range");
+    batch(
+        "&numOfMsg=0",
+        "4000 (10350)parameter numOfMsg value or length is out of range: 1 to 16 is allowed",
+    );
+    batch(
+        "&numOfMsg=17",
+        "4000 (10350)parameter numOfMsg value or length is out of range: 1 to 16 is allowed",
+    );
 }
 
 #[test]
@@ -136,7 +161,7 @@ fn deletes() {
     check("Action=BatchDeleteMessage&queueName=q", "4000 (10390)lacked of required parameter receiptHandle");
     check(
         &format!("Action=BatchDeleteMessage&queueName=q{}", numbered("receiptHandle", 0..=16)),
-        "4000 (10370)receiptHandle parameter batch size is out of range",
+        "4000 (10370)receiptHandle parameter batch size is out of range: 1 to 16 is allowed",
     );
 }
 
@@ -165,7 +190,12 @@ fn attribute_ranges() {
             assert!(read(&form(good)).is_ok(), "{name} {good}");
         }
         for bad in [least - 1, most + 1, i64::MAX] {
-            check(&form(bad), &format!("4000 (10350)parameter {name} value or length is out of range"));
+            check(
+                &form(bad),
+                &format!(
+                    "4000 (10350)parameter {name} value or length is out of range: {least} to {most} is allowed"
+                ),
+            );
         }
     }
     check("Action=CreateQueue&queueName=q&maxMsgSize=big", "4000 (10360)parameter maxMsgSize error type");
@@ -180,7 +210,75 @@ fn rewinding_reaches_no_further_than_retention() {
     );
     check(
         "Action=CreateQueue&queueName=q&rewindSeconds=1296001",
-        "4000 (10350)parameter rewindSeconds value or length is out of range",
+        "4000 (10350)parameter rewindSeconds value or length is out of range: 0 to 1296000 is allowed",
+    );
+}
+
+#[test]
+fn changes_of_attributes() {
+    let call = |form: &str| {
+        let Ok(Call::SetQueueAttributes { changes, .. }) =
+            read(&format!("Action=SetQueueAttributes&queueName=q{form}"))
+        else {
+            panic!("{form}");
+        };
+        changes
+    };
+    assert_eq!(call(""), AttributesPatch::default());
+    let all = "&maxMsgHeapNum=1000000&pollingWaitSeconds=1&visibilityTimeout=2&maxMsgSize=1024\
+               &msgRetentionSeconds=60&rewindSeconds=0&deadLetterPolicy=";
+    let due = AttributesPatch {
+        visibility_timeout_seconds: Some(2),
+        retention_seconds: Some(60),
+        rewind_seconds: Some(0),
+        polling_wait_seconds: Some(1),
+        max_message_bytes: Some(1024),
+        max_messages: Some(1_000_000),
+        dead_letter: DeadLetterChange::Keep,
+    };
+    assert_eq!(call(all), due);
+    check(
+        "Action=SetQueueAttributes&queueName=q&visibilityTimeout=0",
+        "4000 (10350)parameter visibilityTimeout value or length is out of range: 1 to 43200 is allowed",
+    );
+}
+
+#[test]
+fn dead_letter_queues_and_routes() {
+    check(
+        "Action=ListDeadLetterSourceQueues&deadLetterQueueName=d&searchWord=s&limit=1",
+        r#"ListDeadLetterSourceQueues { queue: "d", page: Page { search: "s", offset: 0, limit: 1 } }"#,
+    );
+    check(
+        "Action=ListDeadLetterSourceQueues&queueName=d",
+        "4000 (10390)lacked of required parameter deadLetterQueueName",
+    );
+    check("Action=UnbindDeadLetterQueue&queueName=q", r#"UnbindDeadLetterQueue { queue: "q" }"#);
+    check("Action=QueryQueueRoute&queueName=q", r#"QueryQueueRoute { queue: "q" }"#);
+}
+
+#[test]
+fn clears_and_rewinds() {
+    check("Action=ClearQueue&queueName=q", r#"ClearQueue { queue: "q" }"#);
+    let rewind = |form: &str, due: &str| check(&format!("Action=RewindQueue&queueName=q{form}"), due);
+    rewind("&startConsumeTime=1700000000", r#"RewindQueue { queue: "q", start: 1700000000 }"#);
+    rewind("", "4000 (10390)lacked of required parameter startConsumeTime");
+    rewind("&startConsumeTime=noon", "4000 (10360)parameter startConsumeTime error type");
+    rewind(
+        "&startConsumeTime=-1",
+        "4000 (10680)invalid rewind time, you can get the vaild range of that via GetQueueAttributes",
+    );
+}
+
+#[test]
+fn messages_are_dead_before_they_expire() {
+    let policy = "%7B%22deadLetterQueue%22%3A%22d%22%2C%22policy%22%3A1%2C%22maxTimeToLive%22%3A300%7D";
+    let form = format!("Action=CreateQueue&queueName=q&deadLetterPolicy={policy}");
+    assert!(read(&format!("{form}&msgRetentionSeconds=301")).is_ok());
+    check(
+        &format!("{form}&msgRetentionSeconds=300"),
+        "4000 (10350)parameter maxTimeToLive value or length is out of range: 300 to 43200, and less than \
+         msgRetentionSeconds, is allowed",
     );
 }
 

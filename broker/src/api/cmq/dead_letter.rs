@@ -1,8 +1,8 @@
 //! `deadLetterPolicy`: a JSON object, written as text in requests and answers.
 
-use cmq_engine::attributes::{
-    DeadLetterPolicy, DeadLetterRule, MAX_RECEIVE_COUNT, MAX_TIME_TO_LIVE_SECONDS, QueueId,
-};
+use std::ops::RangeInclusive;
+
+use cmq_engine::attributes::{DeadLetterRule, MAX_RECEIVE_COUNT, MAX_TIME_TO_LIVE_SECONDS};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -11,15 +11,6 @@ use super::error::Error;
 const BY_RECEIVES: u32 = 0;
 /// What `policy` calls a rule by age.
 const BY_AGE: u32 = 1;
-
-/// A policy as a caller writes it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct DeadLetter {
-    /// Name of the dead-letter queue.
-    pub(super) queue: String,
-    /// The policy; its queue id is a placeholder.
-    pub(super) policy: DeadLetterPolicy,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,38 +38,35 @@ impl Number {
     }
 }
 
-/// Reads a policy for a queue that keeps messages for `retention_seconds`.
+/// Reads a policy: the name of the dead-letter queue, and when a message moves there.
 ///
 /// # Errors
 /// It is no JSON object, lacks a part, or a number is outside its range.
-pub(super) fn read(text: &str, retention_seconds: u32) -> Result<DeadLetter, Error> {
+pub(super) fn read(text: &str) -> Result<(String, DeadLetterRule), Error> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|_| Error::DEAD_LETTER_NOT_JSON)?;
     let text: Text = serde_json::from_value(object.into()).map_err(|_| Error::DEAD_LETTER_POLICY)?;
     let queue =
         text.dead_letter_queue.filter(|name| !name.is_empty()).ok_or(Error::DEAD_LETTER_QUEUE_LACKING)?;
     let rule = match text.policy.as_ref().and_then(Number::value) {
-        Some(BY_RECEIVES) => {
-            let count = required(text.max_receive_count)?;
-            if !MAX_RECEIVE_COUNT.contains(&count) {
-                return Err(Error::out_of_range("maxReceiveCount"));
-            }
-            DeadLetterRule::MaxReceiveCount(count)
-        }
-        Some(BY_AGE) => {
-            let seconds = required(text.max_time_to_live)?;
-            if !MAX_TIME_TO_LIVE_SECONDS.contains(&seconds) || seconds >= retention_seconds {
-                return Err(Error::out_of_range("maxTimeToLive"));
-            }
-            DeadLetterRule::MaxTimeToLiveSeconds(seconds)
-        }
+        Some(BY_RECEIVES) => DeadLetterRule::MaxReceiveCount(within(
+            "maxReceiveCount",
+            text.max_receive_count,
+            &MAX_RECEIVE_COUNT,
+        )?),
+        Some(BY_AGE) => DeadLetterRule::MaxTimeToLiveSeconds(within(
+            "maxTimeToLive",
+            text.max_time_to_live,
+            &MAX_TIME_TO_LIVE_SECONDS,
+        )?),
         _ => return Err(Error::DEAD_LETTER_RULE),
     };
-    Ok(DeadLetter { queue, policy: DeadLetterPolicy { queue: QueueId(0), rule } })
+    Ok((queue, rule))
 }
 
-fn required(number: Option<Number>) -> Result<u32, Error> {
-    number.and_then(|number| number.value()).ok_or(Error::DEAD_LETTER_POLICY)
+fn within(name: &str, number: Option<Number>, allowed: &RangeInclusive<u32>) -> Result<u32, Error> {
+    let number = number.and_then(|number| number.value()).ok_or(Error::DEAD_LETTER_POLICY)?;
+    if allowed.contains(&number) { Ok(number) } else { Err(Error::out_of_range(name, allowed)) }
 }
 
 /// Writes a policy as the text that callers read.
@@ -113,14 +101,11 @@ pub(super) fn write(queue: &str, rule: DeadLetterRule) -> String {
 mod tests {
     use super::*;
 
-    const RETENTION: u32 = 40_000;
-
     #[test]
     fn reads_what_it_writes() {
         for rule in [DeadLetterRule::MaxReceiveCount(1000), DeadLetterRule::MaxTimeToLiveSeconds(300)] {
-            let policy = DeadLetterPolicy { queue: QueueId(0), rule };
             let text = write("dead", rule);
-            assert_eq!(read(&text, RETENTION), Ok(DeadLetter { queue: "dead".to_owned(), policy }), "{text}");
+            assert_eq!(read(&text), Ok(("dead".to_owned(), rule)), "{text}");
         }
         assert_eq!(
             write("dead", DeadLetterRule::MaxReceiveCount(3)),
@@ -130,8 +115,8 @@ mod tests {
 
     #[test]
     fn numbers_may_be_text() {
-        let read = read(r#"{"deadLetterQueue":"d","policy":"0","maxReceiveCount":"5","more":1}"#, RETENTION);
-        assert_eq!(read.map(|read| read.policy.rule), Ok(DeadLetterRule::MaxReceiveCount(5)));
+        let read = read(r#"{"deadLetterQueue":"d","policy":"0","maxReceiveCount":"5","more":1}"#);
+        assert_eq!(read, Ok(("d".to_owned(), DeadLetterRule::MaxReceiveCount(5))));
     }
 
     #[test]
@@ -148,22 +133,22 @@ mod tests {
             (r#"{"deadLetterQueue":"d","policy":1,"maxReceiveCount":1}"#, Error::DEAD_LETTER_POLICY),
             (
                 r#"{"deadLetterQueue":"d","policy":0,"maxReceiveCount":0}"#,
-                Error::out_of_range("maxReceiveCount"),
+                Error::out_of_range("maxReceiveCount", &(1..=1_000)),
             ),
             (
                 r#"{"deadLetterQueue":"d","policy":0,"maxReceiveCount":1001}"#,
-                Error::out_of_range("maxReceiveCount"),
+                Error::out_of_range("maxReceiveCount", &(1..=1_000)),
             ),
             (
                 r#"{"deadLetterQueue":"d","policy":1,"maxTimeToLive":299}"#,
-                Error::out_of_range("maxTimeToLive"),
+                Error::out_of_range("maxTimeToLive", &(300..=43_200)),
             ),
             (
-                r#"{"deadLetterQueue":"d","policy":1,"maxTimeToLive":40000}"#,
-                Error::out_of_range("maxTimeToLive"),
+                r#"{"deadLetterQueue":"d","policy":1,"maxTimeToLive":43201}"#,
+                Error::out_of_range("maxTimeToLive", &(300..=43_200)),
             ),
         ] {
-            assert_eq!(read(text, RETENTION), Err(error), "{text}");
+            assert_eq!(read(text), Err(error), "{text}");
         }
     }
 }

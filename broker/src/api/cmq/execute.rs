@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use cmq_engine::attributes::{AttributesPatch, DeadLetterChange};
+
 use super::answer::Outcome;
-use super::call::Call;
+use super::call::{Call, Page};
 use super::error::Error;
 use crate::service::Service;
 use crate::service::types::ReceivedMessage;
@@ -13,14 +15,41 @@ use crate::service::types::ReceivedMessage;
 /// # Errors
 /// What the service refuses, in the words of the protocol; no message within the waiting time is one of them.
 pub(super) async fn execute(call: Call, service: &Service) -> Result<Outcome, Error> {
+    if call.is_management() {
+        service.admit_management()?;
+    }
     Ok(match call {
         Call::CreateQueue { queue, attributes, dead_letter_queue } => Outcome::QueueCreated(
             service.create_queue(&queue, attributes, dead_letter_queue.as_deref()).await?,
         ),
-        Call::ListQueue { search, offset, limit } => {
+        Call::ListQueue { page: Page { search, offset, limit } } => {
             Outcome::Queues(service.list_queues(&search, offset, limit))
         }
         Call::GetQueueAttributes { queue } => Outcome::Queue(Box::new(service.describe_queue(&queue).await?)),
+        Call::SetQueueAttributes { queue, changes } => {
+            let id = service.change_queue(&queue, changes.clone()).await?;
+            Outcome::QueueChanged(id, Box::new(changes))
+        }
+        Call::UnbindDeadLetterQueue { queue } => {
+            let unbind = AttributesPatch { dead_letter: DeadLetterChange::Unbind, ..Default::default() };
+            service.change_queue(&queue, unbind).await?;
+            Outcome::Done
+        }
+        Call::ListDeadLetterSourceQueues { queue, page: Page { search, offset, limit } } => {
+            Outcome::Queues(service.list_sources(&queue, &search, offset, limit)?)
+        }
+        Call::ClearQueue { queue } => {
+            service.purge_queue(&queue).await?;
+            Outcome::Done
+        }
+        Call::RewindQueue { queue, start } => {
+            service.rewind_queue(&queue, start).await?;
+            Outcome::Done
+        }
+        Call::QueryQueueRoute { queue } => {
+            service.check_queue(&queue)?;
+            return Err(Error::no_route());
+        }
         Call::DeleteQueue { queue } => {
             service.delete_queue(&queue).await?;
             Outcome::Done

@@ -115,7 +115,7 @@ impl<'a> Parameters<'a> {
         range: &std::ops::RangeInclusive<i64>,
     ) -> Result<Option<i64>, Error> {
         match self.integer(name)? {
-            Some(value) if !range.contains(&value) => Err(Error::out_of_range(name)),
+            Some(value) if !range.contains(&value) => Err(Error::out_of_range(name, range)),
             value => Ok(value),
         }
     }

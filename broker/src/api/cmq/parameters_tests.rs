@@ -77,7 +77,7 @@ fn integers() {
         assert_eq!(with(&format!("n={value}"), |p| p.integer("n")), read, "{value}");
     }
     assert_eq!(with("n=5", |p| p.integer_in("n", &(1..=5))), Ok(Some(5)));
-    assert_eq!(with("n=6", |p| p.integer_in("n", &(1..=5))), Err(Error::out_of_range("n")));
+    assert_eq!(with("n=6", |p| p.integer_in("n", &(1..=5))), Err(Error::out_of_range("n", &(1..=5))));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use cmq_engine::attributes::QueueId;
+use cmq_engine::attributes::{AttributesPatch, DeadLetterChange, QueueId};
 use serde::{Serialize, Serializer};
 
 use super::super::dead_letter;
@@ -49,6 +49,46 @@ pub(super) struct QueueCreated {
 impl From<QueueId> for QueueCreated {
     fn from(queue_id: QueueId) -> Self {
         Self { queue_id }
+    }
+}
+
+/// The attributes that a call named.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QueueChanged {
+    #[serde(serialize_with = "queue_id")]
+    queue_id: QueueId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_msg_heap_num: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polling_wait_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visibility_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_msg_size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg_retention_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewind_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letter_policy: Option<String>,
+}
+
+impl From<(QueueId, &AttributesPatch)> for QueueChanged {
+    fn from((queue_id, changes): (QueueId, &AttributesPatch)) -> Self {
+        Self {
+            queue_id,
+            max_msg_heap_num: changes.max_messages,
+            polling_wait_seconds: changes.polling_wait_seconds,
+            visibility_timeout: changes.visibility_timeout_seconds,
+            max_msg_size: changes.max_message_bytes,
+            msg_retention_seconds: changes.retention_seconds,
+            rewind_seconds: changes.rewind_seconds,
+            dead_letter_policy: match &changes.dead_letter {
+                DeadLetterChange::Bind { queue, rule } => Some(dead_letter::write(queue, *rule)),
+                DeadLetterChange::Keep | DeadLetterChange::Unbind => None,
+            },
+        }
     }
 }
 
