@@ -2,6 +2,7 @@
 
 mod open;
 
+pub(crate) use open::Schedule;
 pub use open::{OpenPlan, OpenRound, open_loop};
 
 use std::cell::Cell;

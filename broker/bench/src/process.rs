@@ -2,7 +2,7 @@
 
 mod usage;
 
-pub use usage::{Memory, Usage, memory, usage};
+pub use usage::{Memory, Usage, handles, memory, threads, usage};
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -108,6 +108,22 @@ impl Server {
     /// The process has ended.
     pub fn memory(&self) -> Result<Memory> {
         memory(self.child.id())
+    }
+
+    /// Files and sockets that it has open.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn handles(&self) -> Result<usize> {
+        handles(self.child.id())
+    }
+
+    /// Its threads.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn threads(&self) -> Result<u64> {
+        threads(self.child.id())
     }
 
     /// Kills the process (SIGKILL) and waits until it is gone.

@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod open;
 pub mod pairs;
 pub mod queues;
+pub mod soak;
 pub mod waiters;
 
 use std::path::PathBuf;

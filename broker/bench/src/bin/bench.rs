@@ -13,6 +13,7 @@ use cmq_bench::report::Section;
 use cmq_bench::scenario::backlog::{self, Backlog};
 use cmq_bench::scenario::pairs::{self, Kind};
 use cmq_bench::scenario::queues::{self, Queues};
+use cmq_bench::scenario::soak::{self, Soak};
 use cmq_bench::scenario::waiters::{self, Waiters};
 use cmq_bench::scenario::{Bench, open};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,7 +91,9 @@ enum Command {
     Waiters(WaitersOptions),
     /// Many queues: time to make the last ones against the first, idle CPU and memory with scrapes
     Queues(QueuesOptions),
-    /// Everything, with the facts of the machine: the tables of docs/performance.md
+    /// An hour of everything at a steady depth: disk, memory, handles and p99 must not grow, no message may get lost
+    Soak(SoakOptions),
+    /// Everything but the soak, with the facts of the machine: the tables of docs/performance.md
     All {
         #[command(flatten)]
         backlog: BacklogOptions,
@@ -150,6 +153,28 @@ impl QueuesOptions {
     }
 }
 
+#[derive(Args)]
+struct SoakOptions {
+    /// Time for which messages are sent; what is there then is taken, which lasts up to 6 more
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    minutes: u64,
+    /// Messages a second, in all queues together
+    #[arg(long, default_value_t = 400.0)]
+    rate: f64,
+    /// Where to write what is seen every 5 s
+    #[arg(long, value_name = "FILE", default_value = "soak.csv")]
+    csv: PathBuf,
+    /// Run nothing: draw such a file, as SVG on standard output
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+impl SoakOptions {
+    fn shape(&self) -> Soak {
+        Soak { time: Duration::from_secs(self.minutes * 60), rate: self.rate, csv: self.csv.clone() }
+    }
+}
+
 impl BacklogOptions {
     fn shape(&self) -> Backlog {
         Backlog { messages: self.messages, rest: Duration::from_secs(self.rest), kills: self.kills }
@@ -165,7 +190,9 @@ impl WaitersOptions {
 fn main() -> ExitCode {
     let options = Options::parse();
     match run(&options) {
-        Ok(passed) if passed || !options.gate => ExitCode::SUCCESS,
+        Ok(passed) if passed || !(options.gate || matches!(options.command, Command::Soak(_))) => {
+            ExitCode::SUCCESS
+        }
         Ok(_) => ExitCode::from(1),
         Err(error) => {
             eprintln!("bench: {error}");
@@ -177,6 +204,12 @@ fn main() -> ExitCode {
 /// Measures and prints; whether every gate passed.
 fn run(options: &Options) -> Result<bool> {
     check(options)?;
+    if let Command::Soak(SoakOptions { plot: Some(file), .. }) = &options.command {
+        let csv =
+            std::fs::read_to_string(file).map_err(Error::io(format!("cannot read {}", file.display())))?;
+        print!("{}", soak::draw(&csv)?);
+        return Ok(true);
+    }
     let _files = raise_open_files();
     let bench = bench(options)?;
     let machine = Machine::look(bench.dir.path())?;
@@ -189,7 +222,10 @@ fn run(options: &Options) -> Result<bool> {
         .enable_all()
         .build()
         .map_err(Error::io("cannot start the runtime"))?;
-    let limit = Duration::from_secs(options.limit);
+    let limit = match &options.command {
+        Command::Soak(soak) => soak.shape().limit(),
+        _ => Duration::from_secs(options.limit),
+    };
     // However it ends, the servers are children of values inside `measure`, whose drop kills them.
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("cannot take signals"))?;
@@ -215,6 +251,10 @@ async fn measure(options: &Options, bench: &Bench) -> Result<bool> {
         Command::Backlog(backlog) => show(&backlog::measure(bench, backlog.shape()).await?),
         Command::Waiters(waiters) => show(&waiters::measure(bench, waiters.shape()).await?),
         Command::Queues(queues) => show(&queues::measure(bench, queues.shape()).await?),
+        Command::Soak(soak) => {
+            let sections = soak::measure(bench, &soak.shape()).await?;
+            sections.iter().fold(true, |passed, section| show(section) && passed)
+        }
         Command::All { backlog, waiters, queues } => {
             let send = pairs::compare(bench, Kind::Send).await?;
             let mut passed = show(&send.section);
@@ -263,8 +303,13 @@ fn check(options: &Options) -> Result<()> {
         Command::Waiters(waiters) => (None, Some(waiters), None),
         Command::Queues(queues) => (None, None, Some(queues)),
         Command::All { backlog, waiters, queues } => (Some(backlog), Some(waiters), Some(queues)),
-        Command::Send | Command::Cycle | Command::Open { .. } => (None, None, None),
+        Command::Send | Command::Cycle | Command::Open { .. } | Command::Soak(_) => (None, None, None),
     };
+    if let Command::Soak(soak) = &options.command
+        && !(soak.rate.is_finite() && soak.rate >= 10.0)
+    {
+        return Err(Error::Usage("--rate must be at least 10".into()));
+    }
     if options.pairs == 0 || options.connections == 0 || options.round == 0 {
         return Err(Error::Usage("--pairs, --connections and --round must be at least 1".into()));
     }

@@ -49,6 +49,24 @@ pub fn memory(pid: u32) -> Result<Memory> {
     }
 }
 
+/// Files and sockets that the process has open.
+///
+/// # Errors
+/// There is no such process, or it belongs to someone else.
+pub fn handles(pid: u32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).map_err(Error::io(format!("cannot read {path}")))?.count())
+}
+
+/// Threads of the process.
+///
+/// # Errors
+/// There is no such process.
+pub fn threads(pid: u32) -> Result<u64> {
+    let status = read(pid, "status")?;
+    field(&status, "Threads:").ok_or_else(|| Error::Server(format!("process {pid} has no threads any more")))
+}
+
 fn read(pid: u32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");
     fs::read_to_string(&path).map_err(Error::io(format!("cannot read {path}")))
@@ -93,5 +111,11 @@ mod tests {
         assert!(used > 0.02, "{used} s of CPU in 0.2 s of spinning");
         let memory = memory(pid).unwrap();
         assert!(memory.resident_bytes > 100_000 && memory.peak_bytes >= memory.resident_bytes);
+        let before = handles(pid).unwrap();
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        // Other tests of this process open and close files too, so this can only be near.
+        assert!(handles(pid).unwrap().abs_diff(before) < 100);
+        drop(file);
+        assert!(threads(pid).unwrap() > 0);
     }
 }
