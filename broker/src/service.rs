@@ -2,6 +2,8 @@
 //! in an outcome that a protocol can put into its own words.
 
 mod directory;
+#[cfg(test)]
+mod epoch_tests;
 mod figures;
 mod handle;
 mod messages;

@@ -42,6 +42,7 @@ struct Bench {
     shard: Shard,
     chunks: HashMap<ChunkKey, Arc<Chunk>>,
     index: u64,
+    keeps_deleted: bool,
 }
 
 impl Bench {
@@ -60,8 +61,10 @@ impl Bench {
         applied
     }
 
-    fn declare(&mut self, queues: u32, kind: QueueKind) {
-        let attributes = QueueAttributes { kind, max_in_flight: 120_000, ..QueueAttributes::default() };
+    fn declare(&mut self, queues: u32, kind: QueueKind, rewind_seconds: u32) {
+        let own = QueueAttributes::default();
+        let attributes = QueueAttributes { kind, max_in_flight: 120_000, rewind_seconds, ..own };
+        self.keeps_deleted = rewind_seconds > 0;
         let put = |queue| Change::Put {
             queue: QueueId(queue),
             epoch: 0,
@@ -88,7 +91,7 @@ impl Bench {
     fn delete(&mut self, deliveries: Vec<DeliveryId>) {
         let count = deliveries.len();
         let (_, effects) = self.apply(&Command::Delete { deliveries, stale: StaleHandle::Refuse });
-        assert_eq!(effects.dead_bodies.len(), count);
+        assert_eq!(effects.dead_bodies.len(), if self.keeps_deleted { 0 } else { count });
     }
 
     fn checkpoint(&mut self) -> (usize, Duration) {
@@ -125,11 +128,13 @@ struct Case {
     batch: u64,
     /// Messages in flight beside those that are measured.
     in_flight: u64,
+    /// Whether deleted messages are kept for a rewind.
+    rewinds: bool,
 }
 
 fn measure(case: &Case) {
     let mut bench = Bench::default();
-    bench.declare(case.queues, case.kind);
+    bench.declare(case.queues, case.kind, if case.rewinds { 3_600 } else { 0 });
     let queue = |number: u64| QueueId((number % u64::from(case.queues)) as u32);
     let per_queue = case.depth / u64::from(case.queues);
     for number in 0..u64::from(case.queues) {
@@ -203,10 +208,13 @@ fn main() {
         kind: QueueKind::Standard,
         batch: 1,
         in_flight: 0,
+        rewinds: false,
     };
     let cases = [
         Case { depth: 0, ..plain },
         Case { ..plain },
+        Case { name: "standard, rewinding on", rewinds: true, ..plain },
+        Case { name: "standard, rewinding on", rewinds: true, depth: 1_000_000, batch: 10, ..plain },
         Case { depth: 1_000_000, ..plain },
         Case { name: "standard, 100,000 in flight", depth: 1_000_000, in_flight: 100_000, ..plain },
         Case { batch: 10, ..plain },

@@ -40,7 +40,7 @@ pub enum Fault {
     LostDeadLetter,
     /// A message that moved to the dead-letter queue comes back by a rewind, too.
     RewindMoved,
-    /// Deleted messages in closed chunks are out of reach after a restart.
+    /// Deleted messages are out of reach after a restart.
     RewindForgets,
     /// A rewind happens again with every later change of the queue.
     RewindAgain,

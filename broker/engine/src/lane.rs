@@ -175,6 +175,24 @@ impl Lane {
         [fresh_ms, record_ms].into_iter().flatten().min()
     }
 
+    /// As [`Lane::oldest_ms`], not early. None also when the page of the first untouched message was not named.
+    pub(crate) fn exact_oldest_ms(
+        &self,
+        queue: QueueEpoch,
+        id: LaneId,
+        pages: &NamedPages<'_>,
+    ) -> Option<u64> {
+        let record_ms = self.records.first_key_value().map(|(_, record)| record.slot.sent_ms);
+        if !self.has_fresh() {
+            return record_ms;
+        }
+        let mut fresh_ms = self.fresh_slot(queue, id, pages)?.sent_ms;
+        if let Role::Rewound { from_ms, .. } = self.role {
+            fresh_ms = fresh_ms.max(from_ms);
+        }
+        Some(record_ms.map_or(fresh_ms, |record_ms| record_ms.min(fresh_ms)))
+    }
+
     /// Appends a message; answers its sequence and the row of the chunk that it closed, if it did.
     pub(crate) fn push(
         &mut self,

@@ -1,5 +1,6 @@
 //! One queue on one shard: its lanes, whose turn it is, what is due, and the rules of a message's life.
 
+mod ages;
 mod delete;
 mod due;
 mod kept;
@@ -148,6 +149,28 @@ impl Queue {
     /// not at hand when it became that; late where older ones came behind younger ones by a dead-letter move.
     pub(crate) fn oldest_ms(&self) -> Option<u64> {
         self.oldest.first().map(|(sent_ms, _)| *sent_ms)
+    }
+
+    /// The chunk pages that [`Queue::exact_oldest_ms`] looks at.
+    pub(crate) fn oldest_pages(&self) -> Vec<ChunkKey> {
+        let lanes = self.oldest.iter().take(LANES_TOUCHED_MAX);
+        lanes.flat_map(|(_, id)| self.lane_pages(*id).take(1)).collect()
+    }
+
+    /// As [`Queue::oldest_ms`], but not early as long as the oldest messages lie in few lanes.
+    pub(crate) fn exact_oldest_ms(&self, pages: &NamedPages<'_>) -> Option<u64> {
+        let mut best: Option<u64> = None;
+        for (at, (bound_ms, id)) in self.oldest.iter().enumerate() {
+            if best.is_some_and(|best| best <= *bound_ms) {
+                break;
+            }
+            if at >= LANES_TOUCHED_MAX {
+                return Some(*bound_ms);
+            }
+            let exact_ms = self.lanes[id].exact_oldest_ms(self.epoch, *id, pages).unwrap_or(*bound_ms);
+            best = Some(best.map_or(exact_ms, |best| best.min(exact_ms)));
+        }
+        best
     }
 
     /// When something is due next.

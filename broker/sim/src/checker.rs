@@ -12,6 +12,8 @@ mod index;
 mod leases;
 mod loss;
 mod order;
+mod purges;
+mod rewinds;
 mod times;
 
 use crate::finding::Verdict;
@@ -33,5 +35,11 @@ pub fn check(history: &History, plan: &Plan, is_complete: bool, tally: &mut Tall
     deduplication::check(&index, tally)?;
     dead_letters::check(&index)?;
     times::check(&index)?;
-    if is_complete { loss::check(&index) } else { Ok(()) }
+    purges::check(&index, plan.replicas)?;
+    rewinds::check(&index, tally)?;
+    if is_complete {
+        loss::check(&index)?;
+        rewinds::check_all_came_back(&index)?;
+    }
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! Clients that use the broker at random: what they ask next, and what they remember of the answers.
 
 mod handles;
+mod orders;
 mod queues;
 mod sends;
 
 use std::collections::BTreeMap;
 
 use cmq_broker::replication::{GroupId, NodeId, Received};
-use cmq_engine::attributes::QueueKind;
+use cmq_engine::attributes::{QueueAttributes, QueueKind};
 use fastrand::Rng;
 
 use crate::history::{Action, History, KnownQueue, QueueNumber};
@@ -73,15 +74,16 @@ impl Clients {
     }
 
     /// What a client does next, and whom it asks.
-    pub(crate) fn next(&mut self, history: &mut History, leaders: &Leaders) -> (NodeId, Action) {
+    pub(crate) fn next(&mut self, history: &mut History, leaders: &Leaders, now_us: u64) -> (NodeId, Action) {
         let action = match self.rng.u32(..1_000) {
             0..420 => self.send(history),
             420..760 => self.receive(history),
             760..970 => self.delete(),
-            970..985 => {
+            970..978 => {
                 let queue = self.live_queue(history, |_| true);
                 queue.map(Action::Count)
             }
+            978..985 => self.change_all(history, now_us),
             _ => Some(self.create_or_remove(history)),
         };
         let action = action.unwrap_or(Action::Count(0));
@@ -126,6 +128,18 @@ impl Clients {
         (self.whom(&action, leaders), action)
     }
 
+    /// Turns rewinding off, for the end.
+    pub(crate) fn turn_off(
+        &mut self,
+        queue: QueueNumber,
+        history: &History,
+        leaders: &Leaders,
+    ) -> (NodeId, Action) {
+        let attributes = history.queues[queue].attributes.clone();
+        let action = Action::Change(queue, QueueAttributes { rewind_seconds: 0, ..attributes });
+        (self.whom(&action, leaders), action)
+    }
+
     fn whom(&mut self, action: &Action, leaders: &Leaders) -> NodeId {
         match self.known(action, leaders) {
             Some(node) if self.rng.u8(..20) > 0 => node,
@@ -136,7 +150,11 @@ impl Clients {
     /// The node that does it, if there is one now.
     fn known(&mut self, action: &Action, leaders: &Leaders) -> Option<NodeId> {
         match action {
-            Action::Create(_) | Action::Remove(_) => leaders.of(GroupId::CATALOGUE, &mut self.rng),
+            Action::Create(_)
+            | Action::Remove(_)
+            | Action::Change(..)
+            | Action::Purge(_)
+            | Action::Rewind { .. } => leaders.of(GroupId::CATALOGUE, &mut self.rng),
             Action::Send { home: Some(home), .. } => {
                 leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16), &mut self.rng)
             }
@@ -160,6 +178,8 @@ impl Clients {
             0 => Some(0),
             1 => Some(self.rng.u64(5_000..15_000)),
             2..10 => Some(self.rng.u64(100..5_000)),
+            // The stamp of a receive is told from its lease.
+            _ if history.queues[queue].is_changing() => Some(self.rng.u64(100..5_000)),
             _ => None,
         };
         Some(Action::Receive { queue, max, wait_ms, visibility_ms })

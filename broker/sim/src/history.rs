@@ -7,6 +7,15 @@ use cmq_engine::command::StaleHandle;
 use cmq_engine::message::DeliveryId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Name of the queue whose attributes change.
+pub const CHANGING: &str = "changing";
+/// Name of the queue that is purged.
+pub const PURGED: &str = "purged";
+/// Seconds of rewinding that no run outlasts.
+pub const LONG_REWIND_SECONDS: u32 = 100_000;
+/// Unix milliseconds at which virtual time begins.
+pub const EPOCH_MS: u64 = 1_700_000_000_000;
+
 /// Number of an operation, its place in the history.
 pub type OperationId = u64;
 
@@ -18,7 +27,7 @@ pub type QueueNumber = usize;
 pub struct KnownQueue {
     /// Its name.
     pub name: String,
-    /// Its attributes, which never change; the dead-letter queue is named by `dead_letter`.
+    /// Its attributes; the dead-letter queue is named by `dead_letter`. Where they change, what they allow at most.
     pub attributes: QueueAttributes,
     /// Its dead-letter queue.
     pub dead_letter: Option<QueueNumber>,
@@ -36,6 +45,21 @@ impl KnownQueue {
     /// Whether it keeps the order of its message groups.
     pub fn is_fifo(&self) -> bool {
         matches!(self.attributes.kind, QueueKind::Fifo { .. })
+    }
+
+    /// Whether its attributes change all the time.
+    pub fn is_changing(&self) -> bool {
+        self.name == CHANGING
+    }
+
+    /// Whether it can be rewound.
+    pub fn keeps_deleted(&self) -> bool {
+        self.attributes.rewind_seconds > 0
+    }
+
+    /// Whether no message that was deleted in a run gets out of the reach of a rewind in it.
+    pub fn keeps_all(&self) -> bool {
+        self.attributes.rewind_seconds >= LONG_REWIND_SECONDS && !self.is_changing()
     }
 
     /// Receives after which a message moves away.
@@ -127,6 +151,17 @@ pub enum Action {
     },
     /// Count messages.
     Count(QueueNumber),
+    /// Change the attributes of a queue.
+    Change(QueueNumber, QueueAttributes),
+    /// Drop all messages of a queue.
+    Purge(QueueNumber),
+    /// Bring deleted messages back that were sent at `start_ms` (Unix milliseconds) or later.
+    Rewind {
+        /// Of which queue.
+        queue: QueueNumber,
+        /// From when on.
+        start_ms: u64,
+    },
 }
 
 /// An operation with its answer.
@@ -151,6 +186,10 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// Queues in the order in which clients made them up.
     pub queues: Vec<KnownQueue>,
+    /// When the broker was at rest, before it was emptied.
+    pub rest_us: Option<u64>,
+    /// Deleted messages in reach that were counted then, by queue.
+    pub rewindable: Vec<(QueueNumber, u64)>,
 }
 
 impl History {

@@ -119,6 +119,12 @@ kinds! {
         DeleteForeign => "delete with a foreign handle",
         /// Counts are asked for.
         Count => "count",
+        /// Attributes of a queue that holds messages are changed.
+        Change => "change attributes",
+        /// All messages of a queue are dropped.
+        Purge => "purge",
+        /// Deleted messages are brought back.
+        Rewind => "rewind",
     }
 }
 
@@ -145,6 +151,8 @@ kinds! {
         Snapshot => "snapshot sent",
         /// A node stopped because of its disk, and stayed out.
         Outcast => "replica out for good",
+        /// A message that was deleted came out again after a rewind.
+        CameBack => "deleted message came back",
         /// Several requests went in one turn.
         Folding => "requests folded into one turn",
     }

@@ -77,6 +77,8 @@ enum Phase {
     Calm,
     /// All queues are emptied.
     Drain,
+    /// Rewinding is turned off everywhere.
+    Forgetting,
 }
 
 /// What came of a run.

@@ -193,7 +193,7 @@ impl<T: Token> Driver<T> {
     fn try_turn(&mut self, inputs: impl IntoIterator<Item = Input<T>>) -> Result<(), Fatal> {
         for input in inputs {
             match input {
-                Input::Request(token, request) => self.request(token, request),
+                Input::Request(token, request) => self.request(token, request)?,
                 Input::Peer(from, message) => {
                     if let Some(group) = self.groups.get_mut(usize::from(message.group.0)) {
                         group.step(from, message.body, &mut self.hub)?;

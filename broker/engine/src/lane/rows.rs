@@ -53,7 +53,10 @@ impl Lane {
     /// Reads a lane row; its records come from rows of their own.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Reader::with_format(row, LANE_FORMAT, "a lane row")?;
-        let role = Role::decode(&mut from)?;
+        let mut role = Role::decode(&mut from)?;
+        if matches!(role, Role::Kept { .. }) && faults::is_active(Fault::RewindForgets) {
+            role = Role::Dropped;
+        }
         let mut lane = Self { role, ..Self::new(from.text_option()?.map(Into::into)) };
         lane.fresh = from.int()?;
         lane.tail = from.int()?;
@@ -67,9 +70,6 @@ impl Lane {
             return Err(from.error());
         }
         lane.open = open;
-        if lane.role != Role::Live && faults::is_active(Fault::RewindForgets) {
-            lane.fresh = lane.fresh.max(first);
-        }
         from.end()?;
         Ok(lane)
     }

@@ -3,7 +3,7 @@
 use super::{Context, Move, Queue};
 use crate::attributes::DeadLetterRule;
 use crate::faults::{self, Fault};
-use crate::lane::{Lane, Record, Role, State};
+use crate::lane::{Record, Role, State};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{LaneId, Slot};
 use crate::row::RowKey;
@@ -19,7 +19,7 @@ impl Queue {
             context.steps -= 1;
             let lane = &self.lanes[&id];
             let record = lane.records[&sequence];
-            if self.is_too_old(&record.slot, lane.role, context.stamp_ms) {
+            if self.ages().is_too_old(&record.slot, lane.role, context.stamp_ms) {
                 self.finish(id, sequence, context);
                 self.age_out(id, record.slot, context);
             } else {
@@ -41,7 +41,7 @@ impl Queue {
             State::Delayed { .. } => self.delayed -= 1,
             State::Returned | State::Finished => {}
         }
-        self.timers.insert((self.age_due_ms(&record.slot, role), id, sequence));
+        self.timers.insert((self.ages().due_ms(record.slot.sent_ms, role), id, sequence));
         context.dirty.mark(RowKey::Records(self.epoch, id, sequence / CHUNK_MESSAGES));
     }
 
@@ -68,38 +68,12 @@ impl Queue {
         {
             lane.fresh_sent_ms = slot.sent_ms;
             let role = lane.role;
-            if !self.must_go(&slot, role, context.stamp_ms) {
+            if !self.ages().must_go(&slot, role, context.stamp_ms) {
                 break;
             }
             self.drop_fresh(id, &slot, context);
         }
         self.settle(id, false, context);
-    }
-
-    /// Whether an untouched message does not belong into its lane any more.
-    pub(super) fn must_go(&self, slot: &Slot, role: Role, stamp_ms: u64) -> bool {
-        match role {
-            Role::Live => self.is_too_old(slot, role, stamp_ms),
-            Role::Kept { floor_ms, .. } => slot.sent_ms < floor_ms || !self.is_in_reach(slot, stamp_ms),
-            Role::Dropped => true,
-            Role::Rewound { from_ms, .. } => slot.sent_ms < from_ms || self.is_too_old(slot, role, stamp_ms),
-        }
-    }
-
-    /// When something may have to go from the head of a lane; None when it has no untouched message.
-    pub(super) fn head_due_ms(&self, lane: &Lane) -> Option<u64> {
-        if !lane.has_fresh() {
-            return None;
-        }
-        let sent_ms = lane.fresh_sent_ms;
-        Some(match lane.role {
-            Role::Live => sent_ms.saturating_add(self.age_limit_ms()),
-            Role::Kept { floor_ms, .. } if sent_ms < floor_ms => 0,
-            Role::Kept { .. } => sent_ms.saturating_add(self.reach_ms()),
-            Role::Dropped => 0,
-            Role::Rewound { from_ms, .. } if sent_ms < from_ms => 0,
-            Role::Rewound { .. } => self.due_ms(sent_ms, lane.role),
-        })
     }
 
     /// Takes the first untouched message of a lane, which must go, out of it.
@@ -130,7 +104,7 @@ impl Queue {
 
     /// What becomes of a message that reached its age limit and was taken out of the queue.
     pub(super) fn age_out(&mut self, id: LaneId, slot: Slot, context: &mut Context<'_>) {
-        let is_retained = slot.sent_ms.saturating_add(self.retention_ms()) > context.stamp_ms;
+        let is_retained = slot.sent_ms.saturating_add(self.ages().retention_ms) > context.stamp_ms;
         let rule = self.attributes.dead_letter.map(|policy| policy.rule);
         if is_retained && matches!(rule, Some(DeadLetterRule::MaxTimeToLiveSeconds(_))) {
             self.dead_letter(id, slot, context);
@@ -159,39 +133,8 @@ impl Queue {
         match record.state {
             State::Delayed { due_ms } => Some(due_ms),
             State::Leased { until_ms } => Some(until_ms),
-            State::Returned => Some(self.age_due_ms(&record.slot, role)),
+            State::Returned => Some(self.ages().due_ms(record.slot.sent_ms, role)),
             State::Finished => None,
         }
-    }
-
-    pub(super) fn retention_ms(&self) -> u64 {
-        u64::from(self.attributes.retention_seconds) * 1_000
-    }
-
-    pub(super) fn age_limit_ms(&self) -> u64 {
-        let retention_seconds = self.attributes.retention_seconds;
-        let seconds = match self.attributes.dead_letter.map(|policy| policy.rule) {
-            Some(DeadLetterRule::MaxTimeToLiveSeconds(seconds)) => seconds.min(retention_seconds),
-            _ => retention_seconds,
-        };
-        u64::from(seconds) * 1_000
-    }
-
-    pub(super) fn age_due_ms(&self, slot: &Slot, role: Role) -> u64 {
-        self.due_ms(slot.sent_ms, role)
-    }
-
-    /// When a message of a lane that was sent at `sent_ms` is too old. For one that came back, the time to the dead-letter
-    /// queue begins again, or a rewind beyond it would only fill that queue.
-    fn due_ms(&self, sent_ms: u64, role: Role) -> u64 {
-        let Role::Rewound { at_ms, .. } = role else {
-            return sent_ms.saturating_add(self.age_limit_ms());
-        };
-        let expires_ms = sent_ms.saturating_add(self.retention_ms());
-        expires_ms.min(at_ms.max(sent_ms).saturating_add(self.age_limit_ms()))
-    }
-
-    pub(super) fn is_too_old(&self, slot: &Slot, role: Role, stamp_ms: u64) -> bool {
-        self.age_due_ms(slot, role) <= stamp_ms
     }
 }

@@ -20,21 +20,9 @@ impl Queue {
         self.rewindable
     }
 
-    /// Milliseconds after its send for which a deleted message is kept.
-    pub(super) fn reach_ms(&self) -> u64 {
-        if self.is_fifo() {
-            return 0;
-        }
-        u64::from(self.attributes.rewind_seconds.min(self.attributes.retention_seconds)) * 1_000
-    }
-
-    pub(super) fn is_in_reach(&self, slot: &Slot, stamp_ms: u64) -> bool {
-        slot.sent_ms.saturating_add(self.reach_ms()) > stamp_ms
-    }
-
     /// Keeps a deleted message if rewinding reaches it; else nothing needs its body any more.
     pub(super) fn let_go(&mut self, slot: Slot, context: &mut Context<'_>) {
-        if !self.is_in_reach(&slot, context.stamp_ms) {
+        if !self.ages().is_in_reach(&slot, context.stamp_ms) {
             context.effects.dead_bodies.push(slot.body);
             return;
         }
@@ -49,7 +37,7 @@ impl Queue {
 
     /// The segment that takes a message sent at `sent_ms`; its span is made to hold it.
     fn segment_for(&mut self, sent_ms: u64, context: &mut Context<'_>) -> LaneId {
-        let span_ms = self.reach_ms() / KEPT_SPANS;
+        let span_ms = self.ages().reach_ms / KEPT_SPANS;
         let is_full = self.segments.len() >= KEPT_SEGMENTS_MAX;
         // A short one may span more: what it costs is memory for its open chunk.
         let takes =
@@ -98,7 +86,7 @@ impl Queue {
 
     fn rewind(&mut self, start_ms: u64, context: &mut Context<'_>) {
         // What is out of reach stays so, although it may still be there.
-        let start_ms = start_ms.max((context.stamp_ms + 1).saturating_sub(self.reach_ms()));
+        let start_ms = start_ms.max((context.stamp_ms + 1).saturating_sub(self.ages().reach_ms));
         // What an earlier rewind has yet to put back may be wanted now.
         for id in Vec::from_iter(self.rewound.iter().copied()) {
             if let Some(lane) = self.lanes.get_mut(&id)

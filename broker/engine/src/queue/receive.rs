@@ -3,7 +3,7 @@
 use super::{Context, Queue};
 use crate::attributes::DeadLetterRule;
 use crate::faults::{self, Fault};
-use crate::lane::{Head, Record};
+use crate::lane::{Head, Record, Role};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{DeliveryId, LaneId, Slot};
 use crate::outcome::{Delivery, Outcome, Refusal};
@@ -90,7 +90,10 @@ impl Queue {
             Head::None => Taken::Nothing,
             Head::Returned(sequence) => self.take_returned(id, sequence, until_ms, context),
             Head::Fresh => match lane.fresh_slot(self.epoch, id, &context.pages) {
-                Some(slot) => self.take_fresh(id, &slot, until_ms, context),
+                Some(slot) => {
+                    let role = lane.role;
+                    self.take_fresh(id, &slot, role, until_ms, context)
+                }
                 None => Taken::Cut,
             },
         }
@@ -105,7 +108,7 @@ impl Queue {
     ) -> Taken {
         let lane = &self.lanes[&id];
         let (record, role) = (lane.records[&sequence], lane.role);
-        let is_too_old = self.is_too_old(&record.slot, role, context.stamp_ms);
+        let is_too_old = self.ages().is_too_old(&record.slot, role, context.stamp_ms);
         if is_too_old || self.is_received_too_often(&record) {
             if context.steps == 0 {
                 return Taken::Cut;
@@ -119,14 +122,21 @@ impl Queue {
             }
             return Taken::Dropped;
         }
-        self.timers.remove(&(self.age_due_ms(&record.slot, role), id, sequence));
+        self.timers.remove(&(self.ages().due_ms(record.slot.sent_ms, role), id, sequence));
         let lane = self.lanes.get_mut(&id).expect("it was there above");
         let record = lane.lease_returned(sequence, context.stamp_ms, until_ms).expect("it was there above");
         Taken::Message(self.deliver(id, sequence, &record, until_ms, context))
     }
 
-    fn take_fresh(&mut self, id: LaneId, slot: &Slot, until_ms: u64, context: &mut Context<'_>) -> Taken {
-        if self.must_go(slot, self.lanes[&id].role, context.stamp_ms) {
+    fn take_fresh(
+        &mut self,
+        id: LaneId,
+        slot: &Slot,
+        role: Role,
+        until_ms: u64,
+        context: &mut Context<'_>,
+    ) -> Taken {
+        if self.ages().must_go(slot, role, context.stamp_ms) {
             if context.steps == 0 {
                 return Taken::Cut;
             }

@@ -39,8 +39,9 @@ impl Queue {
     /// Puts a lane where it belongs in the tables of what is ready and of what grows old.
     fn index_lane(&mut self, id: LaneId, is_ready: bool) {
         let is_fifo = self.is_fifo();
-        let due_ms = self.lanes.get(&id).and_then(|lane| self.head_due_ms(lane));
+        let ages = self.ages();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let due_ms = ages.head_due_ms(lane);
         // What came back goes before all others.
         let rank = match lane.role {
             Role::Rewound { .. } => 0,
@@ -75,12 +76,13 @@ impl Queue {
     /// Takes new attributes. They hold for every message from now on, but for the delays and leases that run. What hangs
     /// on how old messages may grow is set anew, which walks the records and lanes.
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, context: &mut Context<'_>) {
-        let ages_ms = (self.age_limit_ms(), self.retention_ms(), self.reach_ms());
+        let before = self.ages();
         self.attributes = attributes;
-        if self.reach_ms() < ages_ms.2 {
-            self.shorten_reach((context.stamp_ms + 1).saturating_sub(self.reach_ms()), context);
+        let ages = self.ages();
+        if ages.reach_ms < before.reach_ms {
+            self.shorten_reach((context.stamp_ms + 1).saturating_sub(ages.reach_ms), context);
         }
-        if (self.age_limit_ms(), self.retention_ms(), self.reach_ms()) != ages_ms {
+        if ages != before {
             self.index_all();
         }
     }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use super::Shard;
 use crate::attributes::QueueId;
+use crate::chunk::{ChunkKey, NamedPages, Pages};
 use crate::message::QueueEpoch;
 use crate::outcome::Totals;
 use crate::queue::Queue;
@@ -19,8 +20,8 @@ pub struct Counts {
     pub delayed: u64,
     /// Deleted, and within reach of a rewind.
     pub rewindable: u64,
-    /// Stamp of the oldest message that is not finished. Early while a page of a deep backlog was not looked at yet, late
-    /// where a dead-letter move brought older messages behind younger ones.
+    /// Stamp of the oldest message that is not finished. Early while a page of a deep backlog was not looked at yet (but see
+    /// [`Shard::counts_with`]), late where a dead-letter move brought older messages behind younger ones.
     pub oldest_ms: Option<u64>,
 }
 
@@ -35,6 +36,20 @@ pub struct Sizes {
     pub deduplication_ids: usize,
     /// Deleted queues that are not freed yet.
     pub removed_queues: usize,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            in_flight: self.in_flight + other.in_flight,
+            delayed: self.delayed + other.delayed,
+            rewindable: self.rewindable + other.rewindable,
+            oldest_ms: [self.oldest_ms, other.oldest_ms].into_iter().flatten().min(),
+        }
+    }
 }
 
 impl Shard {
@@ -91,6 +106,22 @@ impl Shard {
         let oldest_ms = if stored == 0 { None } else { queue.oldest_ms() };
         let (active, rewindable) = (stored - in_flight - delayed, queue.rewindable());
         Some(Counts { active, in_flight, delayed, rewindable, oldest_ms })
+    }
+
+    /// The chunk pages that [`Shard::counts_with`] wants for a queue.
+    pub fn oldest_pages(&self, queue: QueueId) -> Vec<ChunkKey> {
+        self.queues.get(&queue).map(Queue::oldest_pages).unwrap_or_default()
+    }
+
+    /// As [`Shard::counts`], with the pages that [`Shard::oldest_pages`] named: the stamp of the oldest message is not early.
+    ///
+    /// # Panics
+    /// When a page that was named is missing.
+    pub fn counts_with(&self, queue: QueueId, pages: &Pages) -> Option<Counts> {
+        let counts = self.counts(queue)?;
+        let named = self.oldest_pages(queue);
+        let oldest_ms = self.queues.get(&queue)?.exact_oldest_ms(&NamedPages { named: &named, pages });
+        Some(Counts { oldest_ms: counts.oldest_ms.and(oldest_ms), ..counts })
     }
 
     /// What happened on a queue since the process started, as far as it was counted.

@@ -394,3 +394,146 @@ fn a_purge_leaves_nothing_of_before() {
     world.checkpoint_and_crash();
     world.finish();
 }
+
+/// Sends, receives and deletes so many messages.
+fn consume(world: &mut World, slot: usize, count: u64) {
+    world.send(slot, plain(count));
+    let found = world.drain(slot, 16);
+    assert_eq!(found.len() as u64, count);
+    assert_eq!(world.delete(&found, StaleHandle::Refuse), vec![Deleted::Done; found.len()]);
+}
+
+#[test]
+fn a_rewind_brings_closed_chunks_back_in_order() {
+    let mut world = World::new();
+    world.put(PLAIN, |attributes| attributes.rewind_seconds = 60);
+    let count = 2 * CHUNK_MESSAGES + 100;
+    consume(&mut world, PLAIN, count);
+    world.checkpoint_and_crash();
+    for _ in 0..2 {
+        assert_eq!((world.counts(PLAIN).active, world.counts(PLAIN).rewindable), (0, count));
+        world.run(&Op::Rewind { slot: PLAIN, back_ms: 30_000 });
+        assert_eq!((world.counts(PLAIN).active, world.counts(PLAIN).rewindable), (count, 0));
+        world.checkpoint_and_crash();
+        // What is sent later waits behind what came back.
+        world.send(PLAIN, plain(1));
+        let found = world.drain(PLAIN, 16);
+        assert!(found.iter().map(|delivery| delivery.body).is_sorted());
+        assert_eq!(found.len() as u64, count + 1);
+        let (last, back) = found.split_last().unwrap();
+        world.delete(back, StaleHandle::Refuse);
+        world.run(&Op::Wait { ms: 1_000 });
+        assert_eq!(world.delete(&[*last], StaleHandle::Refuse), [Deleted::Done]);
+        world.run(&Op::Rewind { slot: PLAIN, back_ms: 0 });
+        world.quiesce();
+        assert_eq!(world.counts(PLAIN), Counts { rewindable: count + 1, ..Counts::default() });
+        world.run(&Op::Purge { slot: PLAIN });
+        consume(&mut world, PLAIN, count);
+    }
+    world.finish();
+}
+
+#[test]
+fn a_rewind_puts_back_what_was_sent_before_its_start() {
+    let mut world = World::new();
+    world.put(PLAIN, |attributes| attributes.rewind_seconds = 60);
+    consume(&mut world, PLAIN, 10);
+    world.run(&Op::Wait { ms: 10_000 });
+    consume(&mut world, PLAIN, 7);
+    world.run(&Op::Rewind { slot: PLAIN, back_ms: 5_000 });
+    world.quiesce();
+    assert_eq!((world.counts(PLAIN).active, world.counts(PLAIN).rewindable), (7, 10));
+    // An earlier start finds the rest, and not again what is there already.
+    world.run(&Op::Rewind { slot: PLAIN, back_ms: 20_000 });
+    assert_eq!((world.counts(PLAIN).active, world.counts(PLAIN).rewindable), (17, 0));
+    world.checkpoint_and_crash();
+    assert_eq!(world.drain(PLAIN, 16).len(), 17);
+    world.finish();
+}
+
+#[test]
+fn what_is_kept_ends_with_its_time_or_with_rewinding() {
+    let mut world = World::new();
+    world.put(PLAIN, |attributes| attributes.rewind_seconds = 20);
+    consume(&mut world, PLAIN, 10);
+    world.run(&Op::Wait { ms: 19_999 });
+    world.quiesce();
+    assert_eq!(world.counts(PLAIN).rewindable, 10);
+    world.run(&Op::Wait { ms: 1 });
+    world.quiesce();
+    assert_eq!(world.counts(PLAIN).rewindable, 0);
+    // Off and on again: what was kept is gone, at once.
+    consume(&mut world, PLAIN, 10);
+    world.put(PLAIN, |_| ());
+    assert_eq!(world.counts(PLAIN).rewindable, 0);
+    world.put(PLAIN, |attributes| attributes.rewind_seconds = 60);
+    consume(&mut world, PLAIN, 3);
+    world.run(&Op::Rewind { slot: PLAIN, back_ms: 50_000 });
+    world.quiesce();
+    assert_eq!(world.drain(PLAIN, 16).len(), 3);
+    world.finish();
+}
+
+#[test]
+fn what_came_back_has_its_time_to_the_dead_letter_queue_again() {
+    let mut world = World::new();
+    let target = dead_letter_slot(SOURCE).expect("a place with one");
+    world.put(target, |attributes| attributes.retention_seconds = 4_000);
+    world.put(SOURCE, |attributes| {
+        let rule = DeadLetterRule::MaxTimeToLiveSeconds(10);
+        attributes.dead_letter = Some(DeadLetterPolicy { queue: QueueId(0), rule });
+        (attributes.rewind_seconds, attributes.retention_seconds) = (60, 4_000);
+    });
+    consume(&mut world, SOURCE, 5);
+    world.run(&Op::Wait { ms: 30_000 });
+    world.run(&Op::Rewind { slot: SOURCE, back_ms: 50_000 });
+    world.run(&Op::Wait { ms: 9_999 });
+    world.quiesce();
+    assert_eq!((world.counts(SOURCE).active, world.counts(target).active), (5, 0));
+    world.run(&Op::Wait { ms: 1 });
+    world.quiesce();
+    assert_eq!((world.counts(SOURCE).active, world.counts(target).active), (0, 5));
+    world.finish();
+}
+
+#[test]
+fn attributes_hold_at_once_for_messages_in_every_state() {
+    let mut world = World::new();
+    let long = |attributes: &mut QueueAttributes| attributes.retention_seconds = 4_000;
+    world.put(SOURCE, long);
+    world.put(dead_letter_slot(SOURCE).expect("a place with one"), long);
+    // Untouched in a closed and in the open chunk, returned, leased and delayed.
+    world.send(SOURCE, plain(CHUNK_MESSAGES + 20));
+    let (leased, _) = world.receive(SOURCE, 16);
+    world.run(&Op::Receive { slot: SOURCE, max: 5, visibility_ms: Some(0) });
+    let mut delayed = plain(4);
+    delayed.iter_mut().for_each(|message| message.delay_ms = Some(100_000));
+    world.send(SOURCE, delayed);
+    world.run(&Op::Wait { ms: 70_000 });
+    world.quiesce();
+    assert_eq!(world.counts(SOURCE).delayed, 4);
+    // Lower retention: all go but the delayed ones, which go when they would come out.
+    world.put(SOURCE, |_| ());
+    world.quiesce();
+    assert_eq!(world.counts(SOURCE), Counts { delayed: 4, oldest_ms: Some(1_000_000), ..Counts::default() });
+    assert_eq!(world.delete(&leased[..1], StaleHandle::Delete), [Deleted::Stale]);
+    world.put(SOURCE, long);
+    world.run(&Op::Wait { ms: 40_000 });
+    world.quiesce();
+    assert_eq!(world.counts(SOURCE).active, 4);
+    // A rule by receives counts those of before, a limit of messages in flight what is out.
+    world.run(&Op::Receive { slot: SOURCE, max: 2, visibility_ms: Some(0) });
+    let (held, _) = world.receive(SOURCE, 1);
+    world.put(SOURCE, |attributes| {
+        long(attributes);
+        attributes.max_in_flight = 1;
+        let rule = DeadLetterRule::MaxReceiveCount(1);
+        attributes.dead_letter = Some(DeadLetterPolicy { queue: QueueId(0), rule });
+    });
+    let receive = Command::Receive { queue: world.queue(SOURCE), max: 1, visibility_ms: None };
+    assert_eq!(world.apply(receive).0, Outcome::Refused(Refusal::TooManyInFlight));
+    world.delete(&held, StaleHandle::Refuse);
+    let (rest, _) = world.receive(SOURCE, 16);
+    assert_eq!(rest[0].receive_count, 1);
+    world.finish();
+}

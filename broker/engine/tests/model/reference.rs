@@ -572,10 +572,7 @@ impl Model {
         }
         assert_eq!(counts.oldest_ms.is_some(), oldest_ms.is_some());
         if !queue.has_adopted {
-            assert!(counts.oldest_ms <= oldest_ms);
-            if !queue.was_deep {
-                assert_eq!(counts.oldest_ms, oldest_ms);
-            }
+            assert_eq!(counts.oldest_ms, oldest_ms);
         }
     }
 }

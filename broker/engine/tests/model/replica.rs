@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use cmq_engine::attributes::QueueId;
 use cmq_engine::chunk::{Chunk, ChunkKey, Pages};
 use cmq_engine::command::Command;
 use cmq_engine::message::BodyRef;
 use cmq_engine::outcome::{Effects, Outcome};
 use cmq_engine::row::RowKey;
-use cmq_engine::shard::Shard;
+use cmq_engine::shard::{Counts, Shard};
 
 /// One entry of the log, or one step of the clean-up, which is not in the log but done in lock-step here.
 #[derive(Clone, Debug)]
@@ -73,6 +74,12 @@ impl Replica {
             self.chunks.iter().for_each(|(key, chunk)| pages.insert(*key, chunk.clone()));
         }
         pages
+    }
+
+    /// Counts with the pages that they want.
+    pub(crate) fn exact_counts(&self, queue: QueueId) -> Option<Counts> {
+        let pages = self.pages(self.shard.oldest_pages(queue));
+        self.shard.counts_with(queue, &pages)
     }
 
     pub(crate) fn checkpoint(&mut self) {

@@ -85,7 +85,7 @@ impl World {
             }
         }
         for queue in self.model.queues() {
-            self.model.check_counts(queue, self.replica.shard.counts(queue), now);
+            self.model.check_counts(queue, self.replica.exact_counts(queue), now);
         }
         (outcome, effects)
     }

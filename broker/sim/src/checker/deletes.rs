@@ -43,7 +43,11 @@ fn check_attempt(index: &Index<'_>, key: &MessageKey, attempt: &Attempt, all: &[
         }
         Some(verdict) if !is_made_up => {
             let queue = delivery.map(|delivery| index.queue(delivery.queue));
-            let is_gone = queue.is_none_or(|queue| queue.removal_asked_us.is_some());
+            let is_purged = delivery.is_some_and(|delivery| {
+                let of_queue = index.purges.iter().filter(|purge| purge.queue == delivery.queue);
+                of_queue.clone().any(|purge| purge.asked_us < attempt.answered_us)
+            });
+            let is_gone = is_purged || queue.is_none_or(|queue| queue.removal_asked_us.is_some());
             let is_alone = all.iter().all(|other| {
                 (other.operation, other.place) == (attempt.operation, attempt.place)
                     || other.asked_us > attempt.answered_us

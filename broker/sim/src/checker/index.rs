@@ -8,10 +8,10 @@ use cmq_engine::command::StaleHandle;
 use cmq_engine::message::{BodyRef, DeliveryId};
 use cmq_engine::outcome::{Deleted, Delivery};
 
-use crate::history::{Action, History, KnownQueue, Operation, OperationId, Origin, QueueNumber, origin_of};
+use crate::history::{
+    Action, EPOCH_MS, History, KnownQueue, Operation, OperationId, Origin, QueueNumber, origin_of,
+};
 
-/// Unix milliseconds at which virtual time begins.
-const EPOCH_MS: u64 = 1_700_000_000_000;
 /// What rounding to milliseconds may add up to.
 const ROUNDING_MS: u64 = 2;
 
@@ -86,11 +86,28 @@ pub(super) struct Index<'a> {
     pub(super) by_body: BTreeMap<BodyKey, Vec<Handed<'a>>>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) attempts: BTreeMap<MessageKey, Vec<Attempt>>,
+    /// Purges and rewinds that may have happened.
+    pub(super) purges: Vec<Order>,
+    pub(super) rewinds: Vec<(Order, u64)>,
     skew_ms: u64,
+}
+
+/// Something that was asked of a whole queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) queue: QueueNumber,
+    pub(super) asked_us: u64,
+    /// None: in doubt.
+    pub(super) answered_us: Option<u64>,
 }
 
 pub(super) fn key(shard: GroupId, id: &DeliveryId) -> MessageKey {
     (shard.0, id.queue.queue.0, id.queue.epoch, id.lane.0, id.sequence)
+}
+
+fn order(queue: QueueNumber, operation: &Operation) -> Order {
+    let answered_us = operation.reply.as_ref().map(|_| operation.answered_us);
+    Order { queue, asked_us: operation.asked_us, answered_us }
 }
 
 impl<'a> Index<'a> {
@@ -102,6 +119,8 @@ impl<'a> Index<'a> {
             by_body: BTreeMap::new(),
             acknowledged: Vec::new(),
             attempts: BTreeMap::new(),
+            purges: Vec::new(),
+            rewinds: Vec::new(),
             skew_ms,
         };
         for (id, operation) in (0..).zip(&history.operations) {
@@ -164,6 +183,12 @@ impl<'a> Index<'a> {
                         answered_us,
                     });
                 }
+            }
+            (Action::Purge(queue), Some(Reply::Catalogue(Ok(_))) | None) => {
+                self.purges.push(order(*queue, operation));
+            }
+            (Action::Rewind { queue, start_ms }, Some(Reply::Catalogue(Ok(_))) | None) => {
+                self.rewinds.push((order(*queue, operation), *start_ms));
             }
             _ => {}
         }

@@ -11,7 +11,8 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
         let queue = index.queue(one.queue);
         let retention_ms = u64::from(queue.attributes.retention_seconds) * 1_000;
         let may_be_over = index.stamp_until(end_us) >= index.stamp_from(one.asked_us) + retention_ms;
-        if queue.removal_asked_us.is_none() && !may_be_over && !is_finished(index, one) {
+        let is_exempt = queue.is_changing() || super::purges::may_be_purged(index, one);
+        if queue.removal_asked_us.is_none() && !is_exempt && !may_be_over && !is_finished(index, one) {
             let handed = index.by_body.get(&one.body).map_or(0, Vec::len);
             let detail = format!("{one:?}, handed out {handed} times");
             return Err(Finding::new("nothing acknowledged is lost", detail));

@@ -6,7 +6,7 @@ use cmq_engine::attributes::{
 use fastrand::Rng;
 
 use super::Clients;
-use crate::history::{Action, History, KnownQueue, QueueNumber};
+use crate::history::{Action, CHANGING, History, KnownQueue, LONG_REWIND_SECONDS, PURGED, QueueNumber};
 use crate::plan::pick;
 
 /// Queues that come and go, at most at once.
@@ -66,6 +66,21 @@ pub(crate) fn population(rng: &mut Rng) -> Vec<KnownQueue> {
     }
     if rng.bool() {
         queues.push(source("ageing", QueueKind::Standard, 0, by_age, rng));
+    }
+    if rng.bool() {
+        let rewind_seconds = *pick(rng, &[5, 15, LONG_REWIND_SECONDS]);
+        let source = source("rewound", QueueKind::Standard, 0, by_count(rng), rng);
+        let dead_letter = source.attributes.dead_letter.filter(|_| rng.bool());
+        let attributes = QueueAttributes { rewind_seconds, dead_letter, ..source.attributes.clone() };
+        queues.push(KnownQueue { attributes, ..source });
+    }
+    if rng.u8(..3) == 0 {
+        queues.push(queue(PURGED, of_kind(QueueKind::Standard, rng)));
+    }
+    if rng.u8(..3) == 0 {
+        let own = of_kind(QueueKind::Standard, rng);
+        let attributes = QueueAttributes { rewind_seconds: 20, retention_seconds: 100, ..own };
+        queues.push(KnownQueue { dead_letter: Some(0), ..queue(CHANGING, attributes) });
     }
     queues
 }

@@ -34,7 +34,7 @@ impl World {
                 Some(queue) => self.clients.remove(queue, &leaders),
                 None => return self.at(100_000, Event::Client(client)),
             },
-            Phase::Storm | Phase::Fair => self.clients.next(&mut self.history, &leaders),
+            Phase::Storm | Phase::Fair => self.clients.next(&mut self.history, &leaders, self.now_us),
             Phase::Drain => {
                 let stored = self.stores();
                 match self.clients.drain(&leaders, &stored) {
@@ -42,6 +42,10 @@ impl World {
                     None => return self.at(20_000, Event::Client(client)),
                 }
             }
+            Phase::Forgetting => match self.keeping().filter(|_| client == 0) {
+                Some(queue) => self.clients.turn_off(queue, &self.history, &leaders),
+                None => return self.at(100_000, Event::Client(client)),
+            },
             Phase::Calm => return self.at(500_000, Event::Client(client)),
         };
         self.ask(client, node, action);
@@ -52,6 +56,24 @@ impl World {
         let is_half_removed =
             |queue: &KnownQueue| queue.id.is_some() && queue.removal_asked_us.is_some() && !queue.is_removed;
         self.history.queues.iter().position(is_half_removed)
+    }
+
+    /// A queue with rewinding that was not turned off.
+    pub(super) fn keeping(&self) -> Option<usize> {
+        let is_off = |number: usize| {
+            let mut operations = self.history.operations.iter().rev();
+            let change = operations.find(|operation| {
+                matches!(operation.action, Action::Change(queue, _) if queue == number)
+                    && matches!(operation.reply, Some(Reply::Catalogue(Ok(_))))
+            });
+            change.is_some_and(|operation| {
+                let is_last = operation.asked_us >= self.history.rest_us.unwrap_or(u64::MAX);
+                is_last && matches!(&operation.action, Action::Change(_, to) if to.rewind_seconds == 0)
+            })
+        };
+        let numbered = self.history.queues.iter().enumerate();
+        let mut keeping = numbered.filter(|(number, queue)| queue.keeps_deleted() && !is_off(*number));
+        keeping.next().map(|(number, _)| number)
     }
 
     fn ask(&mut self, client: usize, node: NodeId, action: Action) {

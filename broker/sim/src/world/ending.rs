@@ -37,12 +37,15 @@ impl World {
         self.run_for(REST_US)?;
         self.come_level()?;
         self.check_all_answered()?;
+        self.history.rest_us = Some(self.now_us);
         let stored = self.stored()?;
         let drained = self.drain()?;
         if stored != drained {
             let detail = format!("{stored} messages were counted at rest, {drained} came out");
             return Err(Finding::new("counts are wrong", detail));
         }
+        self.phase = Phase::Forgetting;
+        self.run_until("rewinding is off", |world| world.keeping().is_none())?;
         self.phase = Phase::Calm;
         self.run_for(CHECKPOINT_US)?;
         self.come_level()?;
@@ -142,10 +145,12 @@ impl World {
     /// Messages in all queues, as the leaders count them.
     fn stored(&mut self) -> Result<u64, Finding> {
         let mut stored = 0;
-        let live = self.history.queues.iter().filter(|queue| queue.removal_asked_us.is_none());
-        let ids: Vec<_> = live.filter_map(|queue| queue.id).collect();
+        let mut rewindable: BTreeMap<QueueNumber, u64> = BTreeMap::new();
+        let live = self.history.queues.iter().enumerate();
+        let live = live.filter(|(_, queue)| queue.removal_asked_us.is_none());
+        let ids: Vec<_> = live.filter_map(|(number, queue)| Some((number, queue.id?))).collect();
         for node in self.running() {
-            for id in &ids {
+            for (number, id) in &ids {
                 let Some(process) = self.node(node).process() else { continue };
                 let Some(counts) = process.driver.counts(*id) else { continue };
                 if counts.in_flight + counts.delayed > 0 {
@@ -154,8 +159,12 @@ impl World {
                 }
                 self.trace.note(self.now_us, || format!("node {node} has {counts:?} of queue {}", id.0));
                 stored += counts.active;
+                if self.history.queues[*number].keeps_deleted() {
+                    *rewindable.entry(*number).or_default() += counts.rewindable;
+                }
             }
         }
+        self.history.rewindable = rewindable.into_iter().collect();
         Ok(stored)
     }
 

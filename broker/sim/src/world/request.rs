@@ -1,11 +1,29 @@
 //! What a client wants, as it is put to a node.
 
 use cmq_broker::replication::{GroupId, Request};
-use cmq_engine::attributes::{QueueId, QueueKind};
+use cmq_engine::attributes::{QueueAttributes, QueueId, QueueKind};
 use cmq_engine::catalogue::{CatalogueCommand, PutMode};
 use cmq_engine::command::NewMessage;
 
-use crate::history::{Action, History, OperationId, Origin, SentMessage, body};
+use crate::history::{Action, History, KnownQueue, OperationId, Origin, SentMessage, body};
+
+fn put(
+    history: &History,
+    queue: &KnownQueue,
+    mode: PutMode,
+    attributes: QueueAttributes,
+    shards: u16,
+) -> Request {
+    Request::Catalogue(CatalogueCommand::Put {
+        name: queue.name.as_str().into(),
+        mode,
+        attributes,
+        dead_letter_queue: queue.dead_letter.map(|dead| history.queues[dead].name.as_str().into()),
+        owner: None,
+        recreate_wait_ms: 0,
+        shards,
+    })
+}
 
 /// What is put to the node.
 pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Request {
@@ -13,16 +31,20 @@ pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Reques
     match &history.operation(id).action {
         Action::Create(queue) => {
             let queue = &history.queues[*queue];
+            let attributes = queue.attributes.clone();
             let mode = if queue.name.starts_with("passing") { PutMode::Create } else { PutMode::Declare };
-            Request::Catalogue(CatalogueCommand::Put {
-                name: queue.name.as_str().into(),
-                mode,
-                attributes: queue.attributes.clone(),
-                dead_letter_queue: queue.dead_letter.map(|dead| history.queues[dead].name.as_str().into()),
-                owner: None,
-                recreate_wait_ms: 0,
-                shards,
-            })
+            put(history, queue, mode, attributes, shards)
+        }
+        Action::Change(queue, attributes) => {
+            put(history, &history.queues[*queue], PutMode::Update, attributes.clone(), shards)
+        }
+        Action::Purge(queue) => {
+            let name = history.queues[*queue].name.as_str().into();
+            Request::Catalogue(CatalogueCommand::Purge { name, wait_ms: 0 })
+        }
+        Action::Rewind { queue, start_ms } => {
+            let name = history.queues[*queue].name.as_str().into();
+            Request::Catalogue(CatalogueCommand::Rewind { name, start_ms: *start_ms })
         }
         Action::Remove(queue) => Request::Catalogue(CatalogueCommand::Delete {
             name: history.queues[*queue].name.as_str().into(),

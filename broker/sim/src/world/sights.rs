@@ -49,6 +49,9 @@ impl World {
                 });
             }
             Action::Count(_) => deeds.push(Deed::Count),
+            Action::Change(..) => deeds.push(Deed::Change),
+            Action::Purge(_) => deeds.push(Deed::Purge),
+            Action::Rewind { .. } => deeds.push(Deed::Rewind),
         }
         deeds.into_iter().for_each(|deed| self.tally.deed(deed));
     }

@@ -4,18 +4,19 @@ use bytes::Bytes;
 use cmq_engine::attributes::QueueId;
 use cmq_engine::command::{Command, NewMessage};
 use cmq_engine::outcome::{Deleted, Refusal};
+use cmq_engine::shard::Counts;
 
 use super::Driver;
 use crate::replication::fold::{Asker, Operation};
 use crate::replication::group::Group;
 use crate::replication::waiters::Waiter;
-use crate::replication::{GroupId, Reply, Request, Token};
+use crate::replication::{Fatal, GroupId, Reply, Request, Token};
 
 impl<T: Token> Driver<T> {
-    pub(super) fn request(&mut self, token: T, request: Request) {
+    pub(super) fn request(&mut self, token: T, request: Request) -> Result<(), Fatal> {
         if self.hub.is_stopping {
             self.hub.out.replies.push((token, Reply::Stopping));
-            return;
+            return Ok(());
         }
         match request {
             Request::Catalogue(command) => {
@@ -58,13 +59,27 @@ impl<T: Token> Driver<T> {
                 }
             }
             Request::Count(queue) => {
-                let reply = match self.counts(queue) {
+                let reply = match self.exact_counts(queue)? {
                     Some(counts) => Reply::Counted(counts),
                     None => Reply::NotLeader,
                 };
                 self.hub.out.replies.push((token, reply));
             }
         }
+        Ok(())
+    }
+
+    /// As [`Driver::counts`], with the pages read that say how old the oldest message is.
+    fn exact_counts(&mut self, queue: QueueId) -> Result<Option<Counts>, Fatal> {
+        let led: Vec<usize> = self.led().collect();
+        let mut sum = None;
+        for at in led {
+            let group = &mut self.groups[at];
+            let counts = group.exact_counts(queue, &self.hub)?;
+            let before: Counts = sum.unwrap_or_default();
+            sum = Some(counts.map_or(before, |counts| before.plus(&counts)));
+        }
+        Ok(sum)
     }
 
     fn send(

@@ -30,13 +30,7 @@ impl<T: Token> Driver<T> {
         let mut led = self.led().peekable();
         led.peek()?;
         let shards = led.filter_map(|at| self.groups[at].machine.shard()?.counts(queue));
-        Some(shards.fold(Counts::default(), |sum, counts| Counts {
-            active: sum.active + counts.active,
-            in_flight: sum.in_flight + counts.in_flight,
-            delayed: sum.delayed + counts.delayed,
-            rewindable: sum.rewindable + counts.rewindable,
-            oldest_ms: [sum.oldest_ms, counts.oldest_ms].into_iter().flatten().min(),
-        }))
+        Some(shards.fold(Counts::default(), |sum, counts| sum.plus(&counts)))
     }
 
     /// One look at the driver and its groups.

@@ -9,6 +9,7 @@ use cmq_engine::faults::{self, Fault};
 use cmq_engine::message::BodyRef;
 use cmq_engine::outcome::{Effects, Outcome};
 use cmq_engine::row::RowKey;
+use cmq_engine::shard::Counts;
 use raft::StateRole;
 use raft::eraftpb;
 
@@ -170,6 +171,20 @@ impl<T> Group<T> {
             self.pages.load(&keys, space, &*hub.store, hub.config.page_bytes, pages)?;
         }
         Ok(shard.apply(command, first, pages))
+    }
+
+    /// Counts the messages of a queue, with the pages read that say how old the oldest is.
+    pub(crate) fn exact_counts(&mut self, queue: QueueId, hub: &Hub<T>) -> Result<Option<Counts>, Fatal> {
+        let space = self.space();
+        let Machine::Shard(shard) = &self.machine else { return Ok(None) };
+        let mut pages = Pages::default();
+        let keys = shard.oldest_pages(queue);
+        // Pages of a snapshot can be read when it is durable, which is when Raft counts it as applied.
+        if self.raw.raft.raft_log.applied != self.applied().0 {
+            return Ok(shard.counts(queue));
+        }
+        self.pages.load(&keys, space, &*hub.store, hub.config.page_bytes, &mut pages)?;
+        Ok(shard.counts_with(queue, &pages))
     }
 
     pub(super) fn take_effects(&mut self, effects: Effects, is_leader: bool, hub: &mut Hub<T>) {
