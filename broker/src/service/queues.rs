@@ -86,7 +86,7 @@ impl Service {
     }
 
     /// Drops every message of a queue, in whatever state; also of a declared one. Handles of before are stale. Messages
-    /// sent after the answer stay.
+    /// sent after the answer stay, but on shards that another node leads, which purge a moment later.
     ///
     /// # Errors
     /// Queue missing, purged a moment ago (`--purge-wait`), or the broker cannot take the call now.

@@ -28,7 +28,16 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
 }
 
 fn check_move(index: &Index<'_>, source: QueueNumber, before: &[&Handed<'_>], first: &Handed<'_>) -> Verdict {
-    if let Some(one) = before.iter().find(|one| one.until_ms() > first.stamp_ms) {
+    // A lease ends with the message, which may have come back after its delete, and moved in its next life.
+    let may_be_deleted = |one: &Handed<'_>| {
+        let attempts = index.attempts(&one.key()).iter();
+        index.queue(source).keeps_deleted()
+            && attempts.clone().any(|attempt| attempt.asked_us < first.answered_us)
+    };
+    let is_out = |one: &&&Handed<'_>| {
+        one.stamp_ms > first.stamp_ms || one.until_ms() > first.stamp_ms && !may_be_deleted(one)
+    };
+    if let Some(one) = before.iter().find(is_out) {
         return Err(Finding::new(
             RULE,
             format!("{one:?} was out when it was a dead letter already: {first:?}"),

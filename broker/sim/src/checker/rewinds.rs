@@ -60,6 +60,12 @@ fn rewinds_for(index: &Index<'_>, one: &Handed<'_>) -> usize {
     of_queue.filter(|(order, start_ms)| reaches(order.asked_us, *start_ms)).count()
 }
 
+/// Whether the message of a delivery was deleted for certain before a time.
+fn is_deleted(index: &Index<'_>, one: &Handed<'_>, by_us: u64) -> bool {
+    let is_done = |verdict: Option<Deleted>| verdict == Some(Deleted::Done);
+    index.attempts(&one.key()).iter().any(|attempt| attempt.answered_us < by_us && is_done(attempt.verdict))
+}
+
 /// In the end of a whole run every message that was deleted before a rewind which reaches it came out again, where nothing
 /// gets out of reach; and what was counted at rest as deleted and in reach is what was deleted.
 pub(super) fn check_all_came_back(index: &Index<'_>) -> Verdict {
@@ -67,17 +73,14 @@ pub(super) fn check_all_came_back(index: &Index<'_>) -> Verdict {
         // What moved away does not come back.
         let is_moved = handed.iter().any(|one| !index.queue(one.queue).keeps_all());
         let Some(first) = handed.first().filter(|_| !is_moved) else { continue };
-        let done = handed.iter().flat_map(|one| index.attempts(&one.key()));
-        for attempt in done.filter(|attempt| attempt.verdict == Some(Deleted::Done)) {
-            let missed = index.rewinds.iter().find(|(order, start_ms)| {
-                order.queue == first.queue
-                    && order.answered_us.is_some()
-                    && attempt.answered_us < order.asked_us
-                    && *start_ms <= first.delivery.sent_ms
-                    && !handed.iter().any(|one| one.answered_us > order.asked_us)
-            });
-            if let Some(missed) = missed {
-                let detail = format!("{first:?}, deleted by {attempt:?}, not brought back by {missed:?}");
+        for (order, start_ms) in &index.rewinds {
+            let is_reached = order.queue == first.queue
+                && order.answered_us.is_some()
+                && *start_ms <= first.delivery.sent_ms
+                && handed.iter().all(|one| one.answered_us <= order.asked_us);
+            let last = handed.iter().max_by_key(|one| (one.stamp_ms, one.operation));
+            if is_reached && last.is_some_and(|last| is_deleted(index, last, order.asked_us)) {
+                let detail = format!("{last:?} was deleted, and not brought back by {order:?} to {start_ms}");
                 return Err(Finding::new("a rewind brings back what it reaches", detail));
             }
         }
@@ -99,14 +102,8 @@ fn check_count(index: &Index<'_>, queue: QueueNumber, counted: u64) -> Verdict {
                 before.max_by_key(|one| (one.stamp_ms, one.operation)).filter(|one| one.queue == queue);
             possible += u64::from(handed.iter().any(|one| may_be_deleted(index, &one.key(), rest_us)));
             let comes_later = handed.iter().any(|one| one.answered_us >= rest_us);
-            certain += u64::from(
-                !comes_later
-                    && last.is_some_and(|one| {
-                        index.attempts(&one.key()).iter().any(|attempt| {
-                            attempt.verdict == Some(Deleted::Done) && attempt.answered_us < rest_us
-                        })
-                    }),
-            );
+            let is_certain = !comes_later && last.is_some_and(|one| is_deleted(index, one, rest_us));
+            certain += u64::from(is_certain);
         }
     }
     if (certain..=possible).contains(&counted) {
