@@ -98,7 +98,7 @@ async fn a_purge_lets_long_polls_wait_on() {
         let service = service.clone();
         async move { service.receive("q", 1, Some(SOON)).await }
     });
-    while service.figures().await.unwrap().waiters == 0 {
+    while service.figures(0).await.unwrap().driver.waiters == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     service.purge_queue("q").await.unwrap();

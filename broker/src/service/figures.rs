@@ -24,9 +24,9 @@ impl Service {
         while let Some(cursor) = next {
             let page = node.look(move |driver| driver.survey(cursor)).await?;
             for (id, counts, totals) in page.queues {
-                add(&mut all.counts, &counts);
+                all.counts = all.counts.plus(&counts);
                 let (held, happened) = queues.entry(id).or_default();
-                add(held, &counts);
+                *held = held.plus(&counts);
                 *happened += totals;
             }
             next = page.next;
@@ -46,12 +46,4 @@ impl Service {
         let queues = QueuesFigures { count, shown, all };
         Some(NodeFigures { queues, driver, runtime: node.figures(), ..NodeFigures::default() })
     }
-}
-
-fn add(sum: &mut Counts, counts: &Counts) {
-    sum.active += counts.active;
-    sum.in_flight += counts.in_flight;
-    sum.delayed += counts.delayed;
-    sum.rewindable += counts.rewindable;
-    sum.oldest_ms = [sum.oldest_ms, counts.oldest_ms].into_iter().flatten().min();
 }
