@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::types::{Outgoing, QueueCounts, ServiceError};
-use super::{Feed, Service, Waits};
+use super::{Feed, Rates, Service, Waits};
 use crate::replication::driver;
 use crate::replication::runtime::Node;
 use crate::storage::budget::MemoryBudget;
@@ -35,7 +35,7 @@ async fn start(waits: Waits) -> (Service, Node, TempDir) {
     let config = driver::Config::standalone(SHARDS, (1, [7; 32]));
     let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
     timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-    (Service::new(node.handle(), feed, SHARDS, waits), node, dir)
+    (Service::new(node.handle(), feed, SHARDS, waits, Rates::default()), node, dir)
 }
 
 fn now_seconds() -> u64 {
