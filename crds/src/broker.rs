@@ -152,12 +152,12 @@ pub enum ApiQueues {
     Deny,
 }
 
+/// What is said of fewer shards.
+pub(crate) const SHARDS_NEVER_SHRINK: &str = "shards can grow, never shrink";
+
 fn shards_never_shrink() -> Rule {
-    rule(
-        "!has(self.shards) || !has(oldSelf.shards) || self.shards >= oldSelf.shards",
-        "shards can grow, never shrink",
-    )
-    .field_path(".shards")
+    rule("!has(self.shards) || !has(oldSelf.shards) || self.shards >= oldSelf.shards", SHARDS_NEVER_SHRINK)
+        .field_path(".shards")
 }
 
 fn no_latest_image() -> Rule {

@@ -13,7 +13,7 @@ use crate::bounds::{
 use crate::broker::BrokerSpec;
 use crate::reference::{BrokerRef, QueueRef};
 
-mod rules;
+pub(crate) mod rules;
 
 /// What a queue is and where it lives. Left-out attributes have the defaults of CMQ, with the larger message size of SQS.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -70,6 +70,7 @@ mod rules;
     rules::queue_name_kept(),
     rules::fifo_kept(),
     rules::rewind_within_retention(),
+    rules::no_rewind_of_fifo(),
     rules::dead_letter_within_retention()
 ]))]
 #[serde(rename_all = "camelCase", default)]
@@ -103,7 +104,7 @@ pub struct QueueSpec {
     #[schemars(range(min = RETENTION_SECONDS.min, max = RETENTION_SECONDS.max))]
     pub retention_seconds: i32,
     /// Seconds for which a deleted message can be brought back by a rewind, at most `retentionSeconds`; 0 turns rewinding
-    /// off. CMQ: `rewindSeconds`. SQS: no counterpart.
+    /// off, and is the only value of a FIFO queue. CMQ: `rewindSeconds`. SQS: no counterpart.
     #[schemars(range(min = REWIND_SECONDS.min, max = REWIND_SECONDS.max))]
     pub rewind_seconds: i32,
     /// Seconds that a receive waits for a message when the call does not say. CMQ: `pollingWaitSeconds`. SQS:

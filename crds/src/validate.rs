@@ -1,6 +1,6 @@
 //! Whether an object is one that a cluster would take: its schema, and the CEL rules' twins in Rust.
 //!
-//! Transition rules (what cannot be changed) need the old object and are the API server's alone.
+//! And whether a change is one that a cluster would take: some fields stay as they were made.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ mod relations;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod transitions;
 
 /// One reason why an object is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,12 @@ pub fn parse(mut value: Value) -> Result<Queue, Vec<FieldError>> {
     })?;
     let errors = relations::check(&queue);
     if errors.is_empty() { Ok(queue) } else { Err(errors) }
+}
+
+/// Everything that may not be changed from `old` to `new`, both right by themselves; empty for a change that a cluster
+/// would take. The words are those of the cluster.
+pub fn validate_change(old: &Queue, new: &Queue) -> Vec<FieldError> {
+    transitions::check(old, new)
 }
 
 /// Everything that is wrong with a Queue; empty for one that a cluster would take.

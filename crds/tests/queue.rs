@@ -1,8 +1,10 @@
 //! One verdict everywhere: the schema, its CEL rules and their twins in Rust are given the same objects, those of
 //! `tests/cases`, each of which a real API server takes or refuses too.
 
+use std::collections::BTreeSet;
+
 use cmq_crds::queue::{Queue, QueueSpec};
-use cmq_crds::validate::{parse, validate};
+use cmq_crds::validate::{parse, validate, validate_change};
 use cmq_crds::{GROUP, VERSION, manifest};
 use kube::CustomResourceExt;
 use kube_cel::Validator;
@@ -51,6 +53,8 @@ fn invalid_objects_are_refused_at_the_field() {
 #[test]
 fn immutable_fields() {
     let spec = |spec: Value| json!({ "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Queue", "metadata": { "name": "q" }, "spec": spec });
+    let queue = |object: Value| serde_json::from_value::<Queue>(object).unwrap();
+    let mut broken = BTreeSet::new();
     let shared = json!({ "name": "other" });
     for (old, new, allowed) in [
         (json!({ "broker": {} }), json!({ "broker": { "replicas": 3 } }), true),
@@ -63,6 +67,22 @@ fn immutable_fields() {
         (json!({ "broker": { "shards": 3 } }), json!({ "broker": {} }), true),
         (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {}, "queueName": "a" }), true),
         (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {}, "queueName": "b" }), false),
+        (json!({ "broker": {} }), json!({ "broker": { "shards": 1 } }), true),
+        (
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": {} }),
+            json!({ "broker": {}, "queueName": "a" }),
+            false,
+        ),
+        (
+            json!({ "broker": {}, "queueName": "a" }),
+            json!({ "broker": {}, "queueName": "a.fifo", "fifo": {} }),
+            false,
+        ),
+        (
+            json!({ "brokerRef": { "name": "other", "namespace": "a" } }),
+            json!({ "brokerRef": shared }),
+            false,
+        ),
         (json!({ "broker": {}, "queueName": "a" }), json!({ "broker": {} }), false),
         (json!({ "broker": {} }), json!({ "broker": {}, "queueName": "a" }), false),
         (
@@ -76,7 +96,30 @@ fn immutable_fields() {
             false,
         ),
     ] {
-        assert_eq!(!refused_by_cel(&spec(new.clone()), Some(&spec(old.clone()))), allowed, "{old} to {new}");
+        let (before, after) = (spec(old.clone()), spec(new.clone()));
+        let found = Validator::new().validate_with_defaults(&schema(), &after, Some(&before));
+        assert_eq!(found.is_ok(), allowed, "{old} to {new}");
+        // The twin has the same opinion, in the same words.
+        let errors = validate_change(&queue(before), &queue(after));
+        assert_eq!(errors.is_empty(), allowed, "{old} to {new}: {errors:?}");
+        for error in found.err().into_iter().flat_map(|errors| errors.into_vec()) {
+            let is_said = errors.iter().any(|twin| twin.problem == error.message);
+            assert!(is_said, "{error:?}\n{errors:?}");
+            broken.insert(error.message);
+        }
+    }
+    let mut rules = BTreeSet::new();
+    transition_rules(&schema(), &mut rules);
+    assert_eq!(broken, rules, "every rule is broken by some change");
+}
+
+/// The messages of the rules that look at the old object.
+fn transition_rules(schema: &Value, messages: &mut BTreeSet<String>) {
+    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let looking_back = rules.filter(|rule| rule["rule"].as_str().unwrap().contains("oldSelf"));
+    messages.extend(looking_back.map(|rule| rule["message"].as_str().unwrap().to_owned()));
+    for property in schema["properties"].as_object().into_iter().flat_map(|properties| properties.values()) {
+        transition_rules(property, messages);
     }
 }
 

@@ -126,7 +126,7 @@ fn attributes_arrive() {
     let text = queue(
         "o",
         "  queueName: O_1.fifo\n  deletionPolicy: Delete\n  delaySeconds: 1\n  visibilityTimeoutSeconds: 2\n  \
-         retentionSeconds: 600\n  rewindSeconds: 60\n  pollingWaitSeconds: 3\n  maxMessageBytes: 2048\n  \
+         retentionSeconds: 600\n  rewindSeconds: 0\n  pollingWaitSeconds: 3\n  maxMessageBytes: 2048\n  \
          maxMessages: 2000000\n  maxInFlight: 5\n  maxDelayed: 6\n  fifo:\n    deduplicationScope: MessageGroup\n    \
          contentBasedDeduplication: true\n  deadLetter:\n    queueRef: {name: d}\n    maxTimeToLiveSeconds: 300\n",
     );
@@ -141,7 +141,7 @@ fn attributes_arrive() {
             delay_seconds: 1,
             visibility_timeout_seconds: 2,
             retention_seconds: 600,
-            rewind_seconds: 60,
+            rewind_seconds: 0,
             polling_wait_seconds: 3,
             max_message_bytes: 2_048,
             max_messages: 2_000_000,

@@ -5,6 +5,14 @@ use kube::core::Rule;
 use crate::bounds::{BROKER_NAME_LENGTH_MAX, BROKER_NAME_PATTERN, WIRE_NAME_LENGTH_MAX, WIRE_NAME_PATTERN};
 use crate::rule::rule;
 
+/// What is said of a queue that would move.
+pub(crate) const BROKER_KEPT: &str =
+    "a queue cannot move to another Broker: brokerRef, and whether there is a broker, cannot be changed";
+/// What is said of another name on the wire.
+pub(crate) const QUEUE_NAME_KEPT: &str = "queueName cannot be changed";
+/// What is said of another kind.
+pub(crate) const FIFO_KEPT: &str = "whether a queue is FIFO, and its deduplicationScope, cannot be changed";
+
 /// The name on the wire, seen from the root of the object.
 const WIRE_NAME: &str = "(has(self.spec.queueName) ? self.spec.queueName : self.metadata.name)";
 
@@ -55,14 +63,14 @@ pub(super) fn broker_kept() -> Rule {
     rule(
         "has(self.broker) == has(oldSelf.broker) && \
          (!has(self.brokerRef) || !has(oldSelf.brokerRef) || self.brokerRef == oldSelf.brokerRef)",
-        "a queue cannot move to another Broker: brokerRef, and whether there is a broker, cannot be changed",
+        BROKER_KEPT,
     )
 }
 
 pub(super) fn queue_name_kept() -> Rule {
     rule(
         "has(self.queueName) == has(oldSelf.queueName) && (!has(self.queueName) || self.queueName == oldSelf.queueName)",
-        "queueName cannot be changed",
+        QUEUE_NAME_KEPT,
     )
     .field_path(".queueName")
 }
@@ -71,13 +79,18 @@ pub(super) fn fifo_kept() -> Rule {
     rule(
         "has(self.fifo) == has(oldSelf.fifo) && \
          (!has(self.fifo) || self.fifo.deduplicationScope == oldSelf.fifo.deduplicationScope)",
-        "whether a queue is FIFO, and its deduplicationScope, cannot be changed",
+        FIFO_KEPT,
     )
     .field_path(".fifo")
 }
 
 pub(super) fn rewind_within_retention() -> Rule {
     rule("self.rewindSeconds <= self.retentionSeconds", "rewindSeconds is at most retentionSeconds")
+        .field_path(".rewindSeconds")
+}
+
+pub(super) fn no_rewind_of_fifo() -> Rule {
+    rule("!has(self.fifo) || self.rewindSeconds == 0", "rewindSeconds is 0 for a FIFO queue")
         .field_path(".rewindSeconds")
 }
 

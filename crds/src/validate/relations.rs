@@ -16,6 +16,7 @@ pub(super) fn check(queue: &Queue) -> Vec<FieldError> {
         wire_name(queue),
         fifo_name(queue),
         rewind_within_retention(queue),
+        no_rewind_of_fifo(queue),
         one_dead_letter_rule(queue),
         dead_letter_within_retention(queue),
         dead_letter_elsewhere(queue),
@@ -27,7 +28,7 @@ pub(super) fn check(queue: &Queue) -> Vec<FieldError> {
 }
 
 /// An error in the field that these keys lead to.
-fn wrong(keys: &[&str], problem: String, allowed: impl Into<String>) -> FieldError {
+pub(super) fn wrong(keys: &[&str], problem: String, allowed: impl Into<String>) -> FieldError {
     FieldError { path: FieldPath::of(keys), problem, allowed: allowed.into() }
 }
 
@@ -98,6 +99,13 @@ fn rewind_within_retention(queue: &Queue) -> Option<FieldError> {
     let (rewind, retention) = (queue.spec.rewind_seconds, queue.spec.retention_seconds);
     let allowed = format!("at most spec.retentionSeconds, which is {retention}");
     (rewind > retention).then(|| wrong(&["spec", "rewindSeconds"], format!("is {rewind}"), allowed))
+}
+
+fn no_rewind_of_fifo(queue: &Queue) -> Option<FieldError> {
+    let rewind = queue.spec.rewind_seconds;
+    let allowed = "0 for a FIFO queue, whose messages cannot be brought back";
+    (queue.spec.fifo.is_some() && rewind > 0)
+        .then(|| wrong(&["spec", "rewindSeconds"], format!("is {rewind}"), allowed))
 }
 
 fn one_dead_letter_rule(queue: &Queue) -> Option<FieldError> {
