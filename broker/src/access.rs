@@ -1,54 +1,41 @@
-//! Who may call: the access keys of a broker.
+//! Who may call: the access keys of a broker, and what a signed call must be.
 
 mod file;
+mod habits;
+mod reload;
+mod replay;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
+use xxhash_rust::xxh3::xxh3_64;
 
-pub use file::Error;
+pub use file::{Error, read};
+pub use habits::{FORMS_MAX, Habits, TRIAL_BYTES_MAX};
+pub use reload::follow;
+pub use replay::{GuardFigures, Repeated, SIGNATURES_MAX, Signed};
+
+use replay::ReplayGuard;
 
 /// Key ids at most that one broker knows.
 pub const KEYS_MAX: usize = 10_000;
+/// Seconds of `--clock-skew` at most.
+pub const CLOCK_SKEW_SECONDS_MAX: u64 = 3_600;
 
-/// Whether calls must be signed, and with which keys.
-#[derive(Debug, Default)]
-pub struct Access {
-    keys: Option<Keys>,
-}
-
-impl Access {
-    /// Everybody may call; signatures are not looked at.
-    pub fn open() -> Self {
-        Self { keys: None }
-    }
-
-    /// Only calls signed with a key of the file: a YAML list of `{id, secret}`.
-    ///
-    /// # Errors
-    /// The file cannot be read, has another form, or holds no key, too many keys, an empty one or an id twice.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        file::read(path).map(|secrets| Self { keys: Some(Keys::new(secrets)) })
-    }
-
-    /// Demands that a CMQ signature covers every parameter. Without this, a POST whose signature leaves out the values
-    /// that begin with `@` is accepted too: several public clients sign so, and nothing then protects such a value.
-    #[must_use]
-    pub fn cover_every_value(mut self) -> Self {
-        if let Some(keys) = &mut self.keys {
-            keys.at_values = AtValues::Covered;
-        }
-        self
-    }
-
-    /// The keys that calls must be signed with; None: calls need no signature.
-    pub fn keys(&self) -> Option<&Keys> {
-        self.keys.as_ref()
-    }
+/// What signed calls must be, beside signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What a signature must cover.
+    pub at_values: AtValues,
+    /// Seconds that a call's time stamp may differ from the broker's clock; None: any.
+    pub clock_skew_seconds: Option<u64>,
+    /// Whether a signature counts once inside the window of the clock difference. Without such a window it cannot be
+    /// known for how long to remember one, and nothing is.
+    pub replay_guard: bool,
 }
 
 /// What a CMQ signature over POST parameters must cover.
@@ -56,41 +43,113 @@ impl Access {
 pub enum AtValues {
     /// Everything.
     Covered,
-    /// Everything, or everything but the values that begin with `@`.
+    /// Everything, or everything but the values that begin with `@`: several public clients sign so, and nothing then
+    /// protects such a value.
     MayBeLeftOut,
 }
 
-/// The keys of a broker.
+/// Whether calls must be signed, and with which keys; cheap to clone. Clones see the same keys.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    guarded: Option<Arc<Guarded>>,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    keys: RwLock<Arc<Keys>>,
+    policy: Policy,
+    replay: Option<Mutex<ReplayGuard>>,
+}
+
+impl Access {
+    /// Everybody may call; signatures are not looked at.
+    pub fn open() -> Self {
+        Self { guarded: None }
+    }
+
+    /// Only calls signed with one of these keys.
+    pub fn signed(keys: Keys, policy: Policy) -> Self {
+        let window = policy.clock_skew_seconds.filter(|_| policy.replay_guard);
+        let replay = window.map(|window| Mutex::new(ReplayGuard::new(window)));
+        Self { guarded: Some(Arc::new(Guarded { keys: RwLock::new(Arc::new(keys)), policy, replay })) }
+    }
+
+    /// The keys of this moment and what calls must be; None: calls need no signature.
+    pub fn keys(&self) -> Option<(Arc<Keys>, &Policy)> {
+        let guarded = self.guarded.as_ref()?;
+        Some((guarded.keys.read().unwrap_or_else(PoisonError::into_inner).clone(), &guarded.policy))
+    }
+
+    /// Puts other keys in the place of the present ones. Calls that are being checked end with the old ones.
+    pub fn replace(&self, mut keys: Keys) {
+        let Some(guarded) = &self.guarded else { return };
+        let mut place = guarded.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.keep_habits_of(&place);
+        *place = Arc::new(keys);
+    }
+
+    /// Takes note of a call that must not be made twice. `now_s` is the Unix time in seconds.
+    ///
+    /// # Errors
+    /// It was made before, or so many were that nobody can tell.
+    pub fn first_time(&self, call: &Signed, now_s: u64) -> Result<(), Repeated> {
+        let Some(replay) = self.guarded.as_ref().and_then(|guarded| guarded.replay.as_ref()) else {
+            return Ok(());
+        };
+        replay.lock().unwrap_or_else(PoisonError::into_inner).admit(call, now_s)
+    }
+
+    /// What the replay guard holds; None where there is none.
+    pub fn guard_figures(&self) -> Option<GuardFigures> {
+        let replay = self.guarded.as_ref()?.replay.as_ref()?;
+        Some(replay.lock().unwrap_or_else(PoisonError::into_inner).figures())
+    }
+}
+
+/// The keys of a broker, by id.
 #[derive(Debug)]
 pub struct Keys {
-    secrets: HashMap<String, Secret>,
-    decoy: Secret,
-    at_values: AtValues,
+    by_id: HashMap<String, Key>,
+    /// Of the text that they were read from.
+    fingerprint: u128,
 }
 
 impl Keys {
-    fn new(secrets: HashMap<String, Secret>) -> Self {
-        Self { secrets, decoy: Secret::new(""), at_values: AtValues::MayBeLeftOut }
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
     }
 
-    /// The secret of a key id. An unknown id is to be checked against a decoy, so that it costs what a known one costs.
-    pub fn secret(&self, id: &str) -> Found<'_> {
-        self.secrets.get(id).map_or(Found::Decoy(&self.decoy), Found::Known)
+    /// The key of an id.
+    pub fn find(&self, id: &str) -> Option<&Key> {
+        self.by_id.get(id)
     }
 
-    /// What a CMQ signature must cover.
-    pub fn at_values(&self) -> AtValues {
-        self.at_values
+    /// A key that stays goes on with what was learned of its clients.
+    fn keep_habits_of(&mut self, before: &Self) {
+        for (id, key) in &mut self.by_id {
+            if let Some(old) = before.by_id.get(id) {
+                key.habits = old.habits.clone();
+            }
+        }
     }
 }
 
-/// Answer of [`Keys::secret`].
-#[derive(Clone, Copy, Debug)]
-pub enum Found<'a> {
-    /// The secret of the id.
-    Known(&'a Secret),
-    /// The id is unknown; nothing is ever signed with this one.
-    Decoy(&'a Secret),
+/// One access key.
+#[derive(Debug)]
+pub struct Key {
+    /// What its calls are signed with.
+    pub secret: Secret,
+    /// How its clients sign.
+    pub habits: Arc<Habits>,
+    /// Stands for the id where a number is enough.
+    pub tag: u64,
+}
+
+impl Key {
+    fn new(id: &str, secret: &str) -> Self {
+        Self { secret: Secret::new(secret), habits: Arc::default(), tag: xxh3_64(id.as_bytes()) }
+    }
 }
 
 /// A secret key, made ready for signing.
@@ -126,8 +185,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Takes every signature whenever it was made, as often as it comes.
+#[cfg(test)]
+pub(crate) const LENIENT: Policy =
+    Policy { at_values: AtValues::MayBeLeftOut, clock_skew_seconds: None, replay_guard: false };
+
 #[cfg(test)]
 pub(crate) fn with_keys<const N: usize>(keys: [(&str, &str); N]) -> Access {
-    let secrets = keys.into_iter().map(|(id, key)| (id.to_owned(), Secret::new(key))).collect();
-    Access { keys: Some(Keys::new(secrets)) }
+    Access::signed(keys_of(keys), LENIENT)
+}
+
+#[cfg(test)]
+pub(crate) fn keys_of<const N: usize>(keys: [(&str, &str); N]) -> Keys {
+    let by_id = keys.into_iter().map(|(id, secret)| (id.to_owned(), Key::new(id, secret))).collect();
+    Keys { by_id, fingerprint: 0 }
 }

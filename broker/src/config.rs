@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cmq_engine::catalogue::{PURGE_WAIT_MS_MAX, RECREATE_WAIT_MS_MAX};
 use cmq_engine::limits::SHARDS_MAX;
 
+use crate::access::{AtValues, CLOCK_SKEW_SECONDS_MAX, Policy};
 use crate::service::{Rates, Waits};
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
@@ -68,9 +69,19 @@ pub struct Config {
     #[arg(long, env = "CMQ_MEMORY", value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(MEMORY_BYTES_MIN..))]
     pub memory: Option<u64>,
-    /// A YAML list of {id, secret}: calls must be signed with one of these keys. Without it, no signature is checked.
+    /// A YAML list of {id, secret}: calls must be signed with one of these keys; followed. Without it, no signature is checked.
     #[arg(long, env = "CMQ_ACCESS_KEYS", value_name = "FILE")]
     pub access_keys: Option<PathBuf>,
+    /// Seconds by which the Timestamp of a signed call may differ from the broker's clock; 0: by any.
+    #[arg(long, env = "CMQ_CLOCK_SKEW", value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(..=CLOCK_SKEW_SECONDS_MAX))]
+    pub clock_skew: u64,
+    /// Whether a signed send, or another call whose repetition does harm, counts once. Needs a clock skew above 0.
+    #[arg(long, env = "CMQ_REPLAY_GUARD", value_enum, default_value = "on")]
+    pub replay_guard: Switch,
+    /// Whether a signature must cover values that begin with @ too. Off: public clients that leave them out are served.
+    #[arg(long, env = "CMQ_STRICT_SIGNATURES", value_enum, default_value = "off")]
+    pub strict_signatures: Switch,
     /// Seconds for which the name of a deleted queue cannot be used again (the hosted services: 10 to 60).
     #[arg(long, env = "CMQ_RECREATE_WAIT", value_name = "SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=RECREATE_WAIT_MS_MAX / 1_000))]
@@ -96,6 +107,15 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// A flag's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -106,6 +126,18 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// What signed calls must be.
+    pub fn access_policy(&self) -> Policy {
+        Policy {
+            at_values: match self.strict_signatures {
+                Switch::On => AtValues::Covered,
+                Switch::Off => AtValues::MayBeLeftOut,
+            },
+            clock_skew_seconds: Some(self.clock_skew).filter(|seconds| *seconds > 0),
+            replay_guard: self.replay_guard == Switch::On,
+        }
+    }
+
     /// How often queues may be called.
     pub fn rates(&self) -> Rates {
         let [queue, manage] = [self.queue_rate, self.manage_rate].map(|rate| rate.and_then(NonZeroU32::new));

@@ -4,6 +4,7 @@
 
 mod calls;
 mod families;
+mod files;
 pub mod node;
 mod process;
 pub mod queues;
@@ -14,6 +15,7 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 pub use calls::CallMetrics;
+pub use files::{AccessMetrics, FileMetrics, ManifestMetrics};
 use node::NodeMetrics;
 use process::ProcessMetrics;
 
@@ -30,6 +32,10 @@ pub struct Metrics {
     pub admin_port: PortMetrics,
     /// The node under the protocols.
     pub node: NodeMetrics,
+    /// Access keys.
+    pub access: AccessMetrics,
+    /// Manifests.
+    pub manifests: ManifestMetrics,
     ready: IntGauge,
 }
 
@@ -46,7 +52,8 @@ impl Metrics {
         register(&registry, build).set(1);
         let ready = Opts::new("ready", "Whether /readyz says that clients may be sent here.");
         let ready = register(&registry, IntGauge::with_opts(ready.namespace(NAMESPACE)));
-        Self { registry, client_port, admin_port, node, ready }
+        let (access, manifests) = (AccessMetrics::new(&registry), ManifestMetrics::new(&registry));
+        Self { registry, client_port, admin_port, node, access, manifests, ready }
     }
 
     /// Shows whether clients may be sent here.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::access::Access;
+use crate::access::{self, Access};
 use crate::api;
 use crate::api::http::limits::Limits;
 use crate::config::{Config, LogFormat};
@@ -96,7 +96,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut asked = Stop::listen()?;
     // Everything that a person may have got wrong comes before anything is written.
     let declared = config.manifests.as_deref().map(manifests::load).transpose()?.unwrap_or_default();
-    let access = config.access_keys.as_deref().map(Access::from_file).transpose()?;
+    let access = match &config.access_keys {
+        Some(path) => Access::signed(access::read(path)?, config.access_policy()),
+        None => Access::open(),
+    };
     let client_listener = listen("client", config.client_addr).await?;
     let admin_listener = listen("admin", config.admin_addr).await?;
     let client_addr =
@@ -131,7 +134,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let handle = node.handle();
     let service = Service::new(handle.clone(), feed, config.shards, config.waits(), config.rates());
     metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
-    say_what_is_open(&config, &dir, access.is_none());
+    say_what_is_open(&config, &dir);
     let declaring = tokio::select! {
         result = declare(&service, &declared, has_recovered.clone()) => result,
         () = asked.heard() => Ok(()),
@@ -147,7 +150,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let limits = Limits { body_bytes: budget.inbound as usize, ..Limits::default() };
     let clients = {
         let (metrics, stopped, service) = (metrics.clone(), stopped.clone(), service.clone());
-        let access = access.unwrap_or_else(Access::open);
+        let access = access.clone();
         tokio::spawn(async move {
             api::client::serve(client_listener, service, access, &metrics, limits, stopped).await;
         })
@@ -162,6 +165,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "cmq-broker serves"
     );
+
+    let reloading = config
+        .access_keys
+        .clone()
+        .map(|path| tokio::spawn(access::follow(access, path, metrics.access.clone(), stopped.clone())));
 
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     let early = tokio::select! {
@@ -180,6 +188,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     // The node is over, so every call that still waits has its answer.
     let _ = tokio::join!(clients, admin);
+    if let Some(reloading) = reloading {
+        let _ = reloading.await;
+    }
     result.map_err(|error| Failure::System("join the driver", error.into()))??;
     tracing::info!("stopped; everything is on disk");
     Ok(())
@@ -234,12 +245,14 @@ fn figures_of(service: Service, store: FjallStore, budget: MemoryBudget, queues_
     })
 }
 
-fn say_what_is_open(config: &Config, dir: &Path, is_open: bool) {
+fn say_what_is_open(config: &Config, dir: &Path) {
     tracing::info!(data_dir = %dir.display(), "runs alone: one replica, no peers");
-    if is_open {
+    if config.access_keys.is_none() {
         tracing::warn!(
             "signatures are not checked: anybody who reaches the client port may call (--access-keys)"
         );
+    } else if config.clock_skew == 0 {
+        tracing::warn!("calls of any time are taken, also repeated ones (--clock-skew 0)");
     }
     if !config.client_addr.ip().is_loopback() {
         tracing::warn!(client_addr = %config.client_addr, "the client port is reachable from other machines, without TLS");

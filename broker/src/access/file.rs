@@ -6,8 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::{KEYS_MAX, Secret};
+use super::{KEYS_MAX, Key, Keys};
 
 /// Bytes of the file at most.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -74,7 +75,16 @@ struct Entry {
     secret: String,
 }
 
-pub(super) fn read(path: &Path) -> Result<HashMap<String, Secret>, Error> {
+/// Reads a file of access keys: a YAML list of `{id, secret}`.
+///
+/// # Errors
+/// The file cannot be read, has another form, or holds no key, too many keys, an empty one or an id twice.
+pub fn read(path: &Path) -> Result<Keys, Error> {
+    parse(path, &text(path)?)
+}
+
+/// The text of the file.
+pub(super) fn text(path: &Path) -> Result<String, Error> {
     let unreadable = |cause| Error::Unreadable { path: path.to_owned(), cause };
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -82,10 +92,16 @@ pub(super) fn read(path: &Path) -> Result<HashMap<String, Secret>, Error> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(Error::TooLarge(path.to_owned()));
     }
-    parse(path, &text)
+    Ok(text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<HashMap<String, Secret>, Error> {
+/// Tells one text from another.
+pub(super) fn fingerprint(text: &str) -> u128 {
+    xxh3_128(text.as_bytes())
+}
+
+/// The keys of the text.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Keys, Error> {
     let path = || path.to_owned();
     let options = serde_saphyr::options! { with_snippet: false };
     let entries: Option<Vec<Entry>> = serde_saphyr::from_str_with_options(text, options)
@@ -97,20 +113,20 @@ fn parse(path: &Path, text: &str) -> Result<HashMap<String, Secret>, Error> {
     if entries.len() > KEYS_MAX {
         return Err(Error::TooMany(path()));
     }
-    let mut secrets = HashMap::with_capacity(entries.len());
+    let mut by_id = HashMap::with_capacity(entries.len());
     for (index, Entry { id, secret }) in entries.into_iter().enumerate() {
         for (part, text) in [("id", &id), ("secret", &secret)] {
             if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX || text.trim() != text {
                 return Err(Error::Text { path: path(), number: index + 1, part });
             }
         }
-        let key = Secret::new(&secret);
-        if secrets.contains_key(&id) {
+        let key = Key::new(&id, &secret);
+        if by_id.contains_key(&id) {
             return Err(Error::Twice { path: path(), id });
         }
-        secrets.insert(id, key);
+        by_id.insert(id, key);
     }
-    Ok(secrets)
+    Ok(Keys { by_id, fingerprint: fingerprint(text) })
 }
 
 #[cfg(test)]
@@ -119,7 +135,7 @@ mod tests {
 
     fn check(text: &str, due: Result<usize, &str>) {
         let found =
-            parse(Path::new("keys.yaml"), text).map(|keys| keys.len()).map_err(|error| error.to_string());
+            parse(Path::new("keys.yaml"), text).map(|keys| keys.count()).map_err(|error| error.to_string());
         match (&found, due) {
             (Ok(keys), Ok(due)) => assert_eq!(*keys, due, "{text}"),
             (Err(error), Err(due)) => assert!(error.contains(due), "{text}\n{error}"),
@@ -176,6 +192,6 @@ mod tests {
         assert!(read(&large).unwrap_err().to_string().contains("larger than 4194304 bytes"));
         let good = folder.path().join("good.yaml");
         std::fs::write(&good, "- {id: AKIDa, secret: s}").unwrap();
-        assert_eq!(read(&good).unwrap().len(), 1);
+        assert_eq!(read(&good).unwrap().count(), 1);
     }
 }

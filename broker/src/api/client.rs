@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -164,7 +164,12 @@ impl Port {
         if route == Route::Parameters && route::by_parameters(&parameters) == Route::SqsQuery {
             return Read::Elsewhere(sqs::not_served_query());
         }
-        let cmq_head = cmq::Head { method: head.method.as_str(), host: host(head), path: head.uri.path() };
+        let cmq_head = cmq::Head {
+            method: head.method.as_str(),
+            host: host(head),
+            path: head.uri.path(),
+            now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        };
         let request = cmq::Request::read(self.request_id(), &self.0.access, &cmq_head, parameters);
         let in_use = in_use.filter(|_| request.brings_messages());
         Read::Cmq(request, in_use)

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
-use crate::access;
+use crate::access::{self, Policy};
 use crate::api::http::limits::BODY_BYTES_MAX;
 use crate::api::testing::{Broker, SOON, Setup, encode, object};
 
@@ -278,6 +278,64 @@ async fn signatures_are_asked_for_when_there_are_keys() {
     assert_eq!(broker.get(target).await["message"], "(10100)queue is not existed, or deleted");
     let forged = broker.get(&target.replace("orders", "others")).await;
     assert_eq!((&forged["code"], &forged["message"]), (&4100.into(), &"(10030)authentication failed".into()));
+}
+
+/// Signs a form for the test's key and host, with the time stamp and nonce that it holds.
+fn signed(form: &str) -> String {
+    use base64::Engine;
+    use hmac::Mac;
+    let mut parameters: Vec<&str> = form.split('&').collect();
+    parameters.sort_unstable();
+    let text = format!("POSTmq.example/v2/index.php?{}", parameters.join("&"));
+    let keys = access::keys_of([("AKIDexample", "example-secret-key")]);
+    let mac = keys.find("AKIDexample").unwrap().secret.hmac_sha1().chain_update(text).finalize();
+    let signature = base64::engine::general_purpose::STANDARD.encode(mac.into_bytes());
+    format!("{form}&Signature={}", encode(&signature))
+}
+
+#[tokio::test]
+async fn signed_calls_have_their_time_and_count_once() {
+    let policy = Policy { clock_skew_seconds: Some(300), replay_guard: true, ..access::LENIENT };
+    let access = Access::signed(access::keys_of([("AKIDexample", "example-secret-key")]), policy);
+    let broker = Broker::start(access.clone(), Limits::default()).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let call = |action: &str, nonce: u32, time: u64| {
+        signed(&format!("Action={action}&Nonce={nonce}&SecretId=AKIDexample&Timestamp={time}&queueName=q"))
+    };
+    let repeated = "4100 (10030)authentication failed: the same request was accepted before; sign a repetition anew, \
+                    with another Nonce";
+    let send = |nonce| call("SendMessage&msgBody=hello", nonce, now);
+
+    // Making a queue again, or looking again, does no harm.
+    for _ in 0..2 {
+        let create = broker.said(&call("CreateQueue", 1, now)).await;
+        assert!(create == OK || create.contains("is already existed"), "{create}");
+        assert_eq!(broker.said(&call("GetQueueAttributes", 1, now)).await, OK);
+    }
+    assert_eq!(broker.said(&send(1)).await, OK);
+    assert_eq!(broker.said(&send(1)).await, repeated);
+    assert_eq!(broker.said(&send(2)).await, OK);
+    assert_eq!(access.guard_figures().unwrap().signatures, 2);
+    // Equal receives in one second are two receives.
+    for _ in 0..2 {
+        assert_eq!(broker.said(&call("ReceiveMessage", 3, now)).await, OK);
+    }
+    // A call that is refused for what it asks was not accepted.
+    let malformed = call("SendMessage", 4, now);
+    for _ in 0..2 {
+        assert_eq!(broker.said(&malformed).await, "4000 (10390)lacked of required parameter msgBody");
+    }
+    assert_eq!(broker.said(&call("DeleteQueue", 5, now)).await, OK);
+    assert_eq!(broker.said(&call("DeleteQueue", 5, now)).await, repeated);
+    for (time, side) in [(now - 1_000, "behind"), (now + 1_000, "ahead of")] {
+        let said = broker.said(&call("ListQueue", 6, time)).await;
+        assert!(
+            said.starts_with(&format!("4100 (10030)authentication failed: Timestamp {time} is ")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("seconds {side} the broker's clock, which says 1")), "{said}");
+        assert!(said.ends_with("; at most 300 are allowed"), "{said}");
+    }
 }
 
 #[tokio::test]

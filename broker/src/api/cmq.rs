@@ -33,6 +33,8 @@ pub(crate) struct Head<'a> {
     /// Host and port as the caller named them.
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
+    /// When it came, in Unix seconds.
+    pub(crate) now_s: u64,
 }
 
 /// A request that was read, whether it can be served or not.
@@ -81,15 +83,22 @@ impl Request {
         if let Some(Named::Served(action)) = named {
             self.action = Some(action);
         }
-        if let Some(keys) = access.keys() {
-            signature::verify(keys, head, parameters)?;
-        }
+        let signed = match access.keys() {
+            Some((keys, policy)) => Some(signature::verify(&keys, policy, head, parameters)?),
+            None => None,
+        };
         let action = match named.ok_or(Error::ACTION_LACKING)? {
             Named::Served(action) => action,
             Named::NotServed(name) => return Err(Error::action_not_served(name)),
             Named::Unknown => return Err(Error::action_unknown(name.unwrap_or_default())),
         };
-        Call::read(action, parameters)
+        let call = Call::read(action, parameters)?;
+        if let Some(signed) = signed
+            && action.counts_once()
+        {
+            access.first_time(&signed, head.now_s).map_err(Error::repeated_call)?;
+        }
+        Ok(call)
     }
 
     /// Whether messages of the request's body are still needed.

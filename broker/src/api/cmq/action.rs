@@ -87,6 +87,30 @@ pub(crate) enum Named {
 }
 
 impl Action {
+    /// Whether the replay guard holds for it: a repetition would do lasting harm. Receives and deletes are left out on
+    /// purpose. What a repeated receive takes comes back by itself, a repeated delete finds nothing; and workers of a
+    /// client with a poor source of nonces, started in the same second, sign equal receives without any bad intent.
+    pub(crate) fn counts_once(self) -> bool {
+        match self {
+            Self::SendMessage
+            | Self::BatchSendMessage
+            | Self::SetQueueAttributes
+            | Self::DeleteQueue
+            | Self::UnbindDeadLetterQueue
+            | Self::ClearQueue
+            | Self::RewindQueue => true,
+            Self::CreateQueue
+            | Self::ListQueue
+            | Self::GetQueueAttributes
+            | Self::ListDeadLetterSourceQueues
+            | Self::QueryQueueRoute
+            | Self::ReceiveMessage
+            | Self::BatchReceiveMessage
+            | Self::DeleteMessage
+            | Self::BatchDeleteMessage => false,
+        }
+    }
+
     /// Looks an action up by its name, whatever its capitals: public clients send odd ones. One public client calls
     /// `BatchDeleteMessage` by the name of its own request type.
     pub(crate) fn named(name: &str) -> Named {

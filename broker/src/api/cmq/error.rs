@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 
 use cmq_engine::attributes::{DELAY_SECONDS, MAX_TIME_TO_LIVE_SECONDS};
 
+use crate::access::Repeated;
 use crate::service::types::{BATCH_MESSAGES_MAX, ServiceError};
 
 #[cfg(test)]
@@ -134,6 +135,21 @@ impl Error {
     /// An action of the protocol that this broker does not have.
     pub(crate) fn action_not_served(name: &str) -> Self {
         Self::ACTION_UNKNOWN.about(name).because(&"this broker does not serve it yet")
+    }
+
+    /// A signed call from another time. All in Unix seconds.
+    pub(crate) fn clock(timestamp_s: u64, now_s: u64, allowed_s: u64) -> Self {
+        let side = if timestamp_s < now_s { "behind" } else { "ahead of" };
+        Self::AUTHENTICATION_FAILED.because(&format_args!(
+            "Timestamp {timestamp_s} is {} seconds {side} the broker's clock, which says {now_s}; at most {allowed_s} \
+             are allowed",
+            timestamp_s.abs_diff(now_s)
+        ))
+    }
+
+    /// A signed call that does not count, since it may be a repetition.
+    pub(crate) fn repeated_call(repeated: Repeated) -> Self {
+        Self::AUTHENTICATION_FAILED.because(&repeated)
     }
 
     /// A bound of the broker is reached.

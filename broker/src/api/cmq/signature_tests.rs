@@ -1,11 +1,16 @@
 //! Signatures: the published vectors, every form that real clients use, and what must not pass.
 
 use bytes::Bytes;
+use hmac::Hmac;
+use sha1::Sha1;
+use sha2::Sha256;
 
 use super::*;
-use crate::access::{self, Access};
+use crate::access::{self, Access, FORMS_MAX, LENIENT, TRIAL_BYTES_MAX};
 
 const KEY: &str = "example-secret-key";
+/// The time of the calls here.
+const NOW: u64 = 1_700_000_000;
 
 fn access() -> Access {
     let (vendor_id, vendor_key) = (
@@ -20,7 +25,8 @@ fn verdict(access: &Access, method: &str, host: &str, path: &str, form: &str) ->
     let (query, body) = if method == "GET" { (form, "") } else { ("", form) };
     let body = Bytes::copy_from_slice(body.as_bytes());
     let parameters = Parameters::parse(query, &body).unwrap();
-    verify(access.keys().unwrap(), &Head { method, host, path }, &parameters)
+    let (keys, policy) = access.keys().unwrap();
+    verify(&keys, policy, &Head { method, host, path, now_s: NOW }, &parameters).map(|_signed| ())
 }
 
 fn check(method: &str, host: &str, form: &str, signature: &str) {
@@ -40,11 +46,14 @@ fn sign<M: Mac>(mac: M, text: &str) -> String {
     STANDARD.encode(mac.finalize().into_bytes()).replace('+', "%2B")
 }
 
-fn secret(access: &Access) -> &Secret {
-    match access.keys().unwrap().secret("AKIDexample") {
-        Found::Known(secret) => secret,
-        Found::Decoy(_) => panic!("the id is known"),
-    }
+/// HMAC-SHA1 under the example's key.
+fn sha1(access: &Access) -> Hmac<Sha1> {
+    access.keys().unwrap().0.find("AKIDexample").unwrap().secret.hmac_sha1()
+}
+
+/// HMAC-SHA256 under the example's key.
+fn sha256(access: &Access) -> Hmac<Sha256> {
+    access.keys().unwrap().0.find("AKIDexample").unwrap().secret.hmac_sha256()
 }
 
 #[test]
@@ -114,7 +123,7 @@ fn hosts_and_paths_as_clients_sign_them() {
         ("mq.example:9324", PATH, "other.example:9324/v2/index.php", false),
         ("mq.example", PATH, "mq.example/v2/index.php/", false),
     ] {
-        let signature = sign(secret(&access).hmac_sha1(), &format!("GET{signed}?{FORM}"));
+        let signature = sign(sha1(&access), &format!("GET{signed}?{FORM}"));
         let verdict = verdict(&access, "GET", host, path, &format!("{FORM}&Signature={signature}"));
         assert_eq!(verdict.is_ok(), passes, "{host} {path} signed as {signed}: {verdict:?}");
     }
@@ -123,8 +132,7 @@ fn hosts_and_paths_as_clients_sign_them() {
 #[test]
 fn hashes_as_clients_choose_them() {
     let access = access();
-    let secret = secret(&access);
-    for (method, sha256, passes) in [
+    for (method, is_sha256, passes) in [
         ("", false, true),
         ("", true, true),
         ("HmacSHA1", false, true),
@@ -136,10 +144,9 @@ fn hashes_as_clients_choose_them() {
         let form =
             format!("Action=ListQueue&Nonce=1&SecretId=AKIDexample&SignatureMethod={method}&Timestamp=17");
         let text = format!("POSTmq.example/v2/index.php?{form}");
-        let signature =
-            if sha256 { sign(secret.hmac_sha256(), &text) } else { sign(secret.hmac_sha1(), &text) };
+        let signature = if is_sha256 { sign(sha256(&access), &text) } else { sign(sha1(&access), &text) };
         let verdict = verdict(&access, "POST", "mq.example", PATH, &format!("{form}&Signature={signature}"));
-        assert_eq!(verdict.is_ok(), passes, "{method} with SHA-256: {sha256}");
+        assert_eq!(verdict.is_ok(), passes, "{method} with SHA-256: {is_sha256}");
     }
 }
 
@@ -147,7 +154,7 @@ fn hashes_as_clients_choose_them() {
 fn names_are_signed_raw_with_dots_for_underscores() {
     let access = access();
     let text = "POSTmq.example/v2/index.php?Action=ListQueue&Nonce=1&SecretId=AKIDexample&Timestamp=17&a.b=c_d&limit =5";
-    let signature = sign(secret(&access).hmac_sha1(), text);
+    let signature = sign(sha1(&access), text);
     let form = format!(
         "limit+=5&a_b=c_d&Action=ListQueue&Nonce=1&SecretId=AKIDexample&Timestamp=17&Signature={signature}"
     );
@@ -157,18 +164,21 @@ fn names_are_signed_raw_with_dots_for_underscores() {
 #[test]
 fn values_with_at_may_be_left_out_only_on_post_and_only_when_allowed() {
     let lenient = access();
-    let strict = access().cover_every_value();
+    let strict = Access::signed(
+        access::keys_of([("AKIDexample", KEY)]),
+        Policy { at_values: AtValues::Covered, ..LENIENT },
+    );
     for (method, access, passes) in
         [("POST", &lenient, true), ("GET", &lenient, false), ("POST", &strict, false)]
     {
         let text = format!("{method}mq.example/v2/index.php?{FORM}");
-        let signature = sign(secret(access).hmac_sha1(), &text);
+        let signature = sign(sha1(access), &text);
         let form = format!("{FORM}&msgBody=%40home&Signature={signature}");
         let verdict = verdict(access, method, "mq.example", PATH, &form);
         assert_eq!(verdict.is_ok(), passes, "{method}: {verdict:?}");
     }
     let text = format!("POSTmq.example/v2/index.php?{FORM}&msgBody=@home");
-    let signature = sign(secret(&strict).hmac_sha1(), &text);
+    let signature = sign(sha1(&strict), &text);
     let form = format!("{FORM}&msgBody=%40home&Signature={signature}");
     assert_eq!(verdict(&strict, "POST", "mq.example", PATH, &form), Ok(()));
 }
@@ -195,13 +205,135 @@ fn says_what_is_wrong() {
     }
 }
 
-/// The decoy's key is no secret: a signature made with it must not open the door.
+/// A temporary key's token is not looked at, and is signed like every other parameter.
 #[test]
-fn nobody_signs_with_the_decoy() {
+fn a_token_is_signed_and_ignored() {
     let access = access();
-    let Found::Decoy(decoy) = access.keys().unwrap().secret("AKIDother") else { panic!("the id is unknown") };
-    let form = FORM.replace("AKIDexample", "AKIDother");
-    let signature = sign(decoy.hmac_sha1(), &format!("POSTmq.example/v2/index.php?{form}"));
-    let verdict = verdict(&access, "POST", "mq.example", PATH, &format!("{form}&Signature={signature}"));
-    assert_eq!(verdict, Err(Error::SECRET_ID_UNKNOWN));
+    let form = format!("{FORM}&Token=t%3D1");
+    let text = "POSTmq.example/v2/index.php?Action=ListQueue&Nonce=1&SecretId=AKIDexample&Timestamp=1700000000&Token=t=1";
+    let signature = sign(sha1(&access), text);
+    let right = verdict(&access, "POST", "mq.example", PATH, &format!("{form}&Signature={signature}"));
+    assert_eq!(right, Ok(()));
+    let unsigned = sign(sha1(&access), &format!("POSTmq.example/v2/index.php?{FORM}"));
+    let wrong = verdict(&access, "POST", "mq.example", PATH, &format!("{form}&Signature={unsigned}"));
+    assert_eq!(wrong, Err(Error::AUTHENTICATION_FAILED));
+}
+
+#[test]
+fn calls_of_another_time_are_refused() {
+    let policy = Policy { clock_skew_seconds: Some(300), ..LENIENT };
+    let access = Access::signed(access::keys_of([("AKIDexample", KEY)]), policy);
+    for (timestamp, refusal) in [
+        (NOW, None),
+        (NOW - 300, None),
+        (NOW + 300, None),
+        (
+            NOW - 301,
+            Some(
+                "Timestamp 1699999699 is 301 seconds behind the broker's clock, which says 1700000000; at most 300",
+            ),
+        ),
+        (
+            NOW + 301,
+            Some(
+                "Timestamp 1700000301 is 301 seconds ahead of the broker's clock, which says 1700000000; at most 300",
+            ),
+        ),
+        (0, Some("is 1700000000 seconds behind")),
+        (i64::MAX as u64, Some("seconds ahead of")),
+    ] {
+        let form = format!("Action=ListQueue&Nonce=1&SecretId=AKIDexample&Timestamp={timestamp}");
+        let signature = sign(sha1(&access), &format!("POSTmq.example/v2/index.php?{form}"));
+        let found = verdict(&access, "POST", "mq.example", PATH, &format!("{form}&Signature={signature}"));
+        match (found, refusal) {
+            (Ok(()), None) => {}
+            (Err(error), Some(due)) => {
+                assert_eq!((error.code, error.module), (4100, 10030));
+                assert!(
+                    error.text.starts_with("authentication failed") && error.text.contains(due),
+                    "{error}"
+                );
+            }
+            (found, due) => panic!("{timestamp}: {found:?}, expected {due:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_call_larger_than_any_is_not_hashed() {
+    let form =
+        format!("{FORM}&msgBody={}&Signature=C16WEtEXsD5v5tnaUMLAbZewXhI=", "x".repeat(SIGNED_BYTES_MAX));
+    let found = verdict(&access(), "POST", "mq.example", PATH, &form);
+    assert_eq!(found, Err(Error::unreadable("parameters")));
+}
+
+/// What a check of a call costs: whether it passes, and the bytes that are hashed for it.
+fn cost(key: &Key, host: &str, form: &str, signature: &str) -> (bool, u64) {
+    let body = Bytes::copy_from_slice(form.as_bytes());
+    let parameters = Parameters::parse("", &body).unwrap();
+    let head = Head { method: "POST", host, path: "/v2/index.php/v2/index.php", now_s: NOW };
+    let given = Given::read(signature, None);
+    let search = Search::start(AtValues::MayBeLeftOut, &head, &parameters, &given).among(key, NOW);
+    (search.is_found, search.hashed)
+}
+
+/// Signs the form as a client does that has its own way with the host.
+fn signature(key: &Key, signed: &str, form: &str) -> String {
+    STANDARD
+        .encode(key.secret.hmac_sha1().chain_update(format!("POST{signed}?{form}")).finalize().into_bytes())
+}
+
+/// A wrong signature costs what a right one costs, once the credit for trying other forms is used up; and with it, no
+/// more than the credit.
+#[test]
+fn a_wrong_signature_costs_no_more_than_a_right_one() {
+    const USUAL: &str = "mq.example:9324/v2/index.php/v2/index.php";
+    let keys = access::keys_of([("AKIDexample", KEY)]);
+    let key = keys.find("AKIDexample").unwrap();
+    // With a value that begins with @, so that there are as many forms as a call can have.
+    let form = format!("Action=SendMessage&Nonce=1&Timestamp=1&msgBody=@{}", "x".repeat(1 << 20));
+    let right = signature(key, USUAL, &form);
+    let wrong = STANDARD.encode([7; SHA1_BYTES]);
+
+    let (passes, price) = cost(key, "mq.example:9324", &form, &right);
+    assert!(passes && price < form.len() as u64 + 100);
+    let mut spent = 0;
+    for _ in 0..100 {
+        let (passes, hashed) = cost(key, "mq.example:9324", &form, &wrong);
+        assert!(!passes);
+        spent += hashed - price;
+    }
+    assert!(spent <= TRIAL_BYTES_MAX, "{spent}");
+    assert!(spent > TRIAL_BYTES_MAX - 2 * price, "other forms were not tried: {spent}");
+    assert_eq!(cost(key, "mq.example:9324", &form, &wrong), (false, price));
+    assert_eq!(cost(key, "mq.example:9324", &form, &right), (true, price));
+    assert_eq!(cost(key, "mq.example:9324", &form, "no signature"), (false, 0));
+}
+
+/// A client that signs in a form of its own is understood at its first call, and then at the price of one hash.
+#[test]
+fn forms_that_were_right_are_tried_first() {
+    let keys = access::keys_of([("AKIDexample", KEY)]);
+    let key = keys.find("AKIDexample").unwrap();
+    let form = "Action=ListQueue&Nonce=1&Timestamp=1";
+    let odd = signature(key, "http://mq.example/v2/index.php", form);
+    let (passes, first) = cost(key, "mq.example", form, &odd);
+    assert!(passes);
+    let (passes, second) = cost(key, "mq.example", form, &odd);
+    assert!(passes && second * 5 < first, "{first} and then {second}");
+    // Whoever signs as usual beside it pays for both, once.
+    let usual = signature(key, "mq.example/v2/index.php/v2/index.php", form);
+    assert!(cost(key, "mq.example", form, &usual).0);
+    let (passes, third) = cost(key, "mq.example", form, &usual);
+    assert!(passes && third < 2 * second);
+}
+
+#[test]
+fn every_form_has_a_number_of_its_own() {
+    let numbers: Vec<u32> = Form::all().map(Form::number).collect();
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(sorted.len(), numbers.len());
+    assert!(sorted.iter().all(|number| *number < FORMS_MAX));
 }
