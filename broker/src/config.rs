@@ -35,12 +35,25 @@ pub struct Cli {
 /// What the program does beside serving.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Checks manifests without a broker: reports what is wrong, with file, line, field and what is allowed.
+    /// Checks manifests without a broker: reports what is wrong, with file, line, field and what is allowed. Exits with 0
+    /// when all is right, 1 when something is wrong, 2 when a file cannot be read.
     Check {
         /// Files, or directories of *.yaml, *.yml and *.json files. What refers to each other belongs in one directory.
         #[arg(required = true, value_name = "FILE")]
         paths: Vec<PathBuf>,
+        /// Form of the report.
+        #[arg(long, value_enum, default_value = "text")]
+        output: CheckOutput,
     },
+}
+
+/// Form of the report of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// A line for each problem, on standard error; for each path without one, a line on standard output.
+    Text,
+    /// One JSON object on standard output.
+    Json,
 }
 
 /// How the broker serves.
@@ -58,7 +71,7 @@ pub struct Config {
     /// Where probes and monitors connect: /livez, /readyz, /metrics.
     #[arg(long, env = "CMQ_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9326")]
     pub admin_addr: SocketAddr,
-    /// A file, or a directory of files, that declares queues: the same objects that a cluster takes.
+    /// A file, or a directory of files, that declares queues: the same objects that a cluster takes. Changes are followed.
     #[arg(long, env = "CMQ_MANIFESTS", value_name = "PATH")]
     pub manifests: Option<PathBuf>,
     /// Shards of the broker: logs that are written side by side. May grow, never shrink.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod api;
 pub mod check;
 pub mod config;
+pub mod declare;
 pub mod follow;
 pub mod manifests;
 pub mod metrics;

@@ -9,7 +9,7 @@ use cmq_broker::{check, server};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Some(Action::Check { paths }) => check::run(&paths),
+        Some(Action::Check { paths, output }) => check::run(&paths, output),
         None => server::run(cli.serve),
     }
 }

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use cmq_crds::queue::DeletionPolicy;
-use cmq_engine::attributes::{DeadLetterRule, QueueAttributes};
+use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueKind};
+use xxhash_rust::xxh3::Xxh3;
 
 pub use error::{ManifestError, Problem};
 
@@ -25,6 +26,10 @@ pub const FILES_MAX: usize = 10_000;
 /// A queue that a file declares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeclaredQueue {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub object: String,
     /// Where: `Queue orders in examples/quickstart.yaml:10`, for errors that send the reader there.
     pub source: String,
     /// Name on the wire.
@@ -49,31 +54,112 @@ pub struct DeclaredQueue {
 /// A file that cannot be read or is too large; or everything that is wrong in the files, each with file, line, field and
 /// what is allowed there. Nothing is declared then.
 pub fn load(path: &Path) -> Result<Vec<DeclaredQueue>, ManifestError> {
+    Ok(parse(&read(path)?)?.into_queues())
+}
+
+/// What the files said when they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(Vec<(PathBuf, String)>);
+
+impl Texts {
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Tells one state of the files from another.
+    pub fn fingerprint(&self) -> u128 {
+        let mut hash = Xxh3::new();
+        for (file, text) in &self.0 {
+            for part in [file.as_os_str().as_encoded_bytes(), text.as_bytes()] {
+                hash.update(&part.len().to_le_bytes());
+                hash.update(part);
+            }
+        }
+        hash.digest128()
+    }
+}
+
+/// Reads the files, whatever they say.
+///
+/// # Errors
+/// A file cannot be read or is too large, or there are too many.
+pub fn read(path: &Path) -> Result<Texts, ManifestError> {
+    let read = |file: PathBuf| read_file(&file).map(|text| (file, text));
+    files(path)?.into_iter().map(read).collect::<Result<_, _>>().map(Texts)
+}
+
+/// Makes objects of what the files say.
+///
+/// # Errors
+/// Everything that is wrong in them.
+pub fn parse(texts: &Texts) -> Result<Manifests, ManifestError> {
     let mut objects = Vec::new();
     let mut problems = Vec::new();
-    for file in files(path)? {
-        let text = read(&file)?;
-        match document::parse(&text) {
+    for (file, text) in &texts.0 {
+        match document::parse(text) {
             Ok(documents) => {
                 for document in documents {
-                    match object::read(&file, document) {
+                    match object::read(file, document) {
                         Ok(object) => objects.push(object),
                         Err(found) => problems.extend(found),
                     }
                 }
             }
-            Err(error) => problems.push(error.in_file(&file)),
+            Err(error) => problems.push(error.in_file(file)),
         }
     }
     // A reference to an object that could not be read would be reported as missing: first things first.
     if problems.is_empty() {
         problems = resolve::problems(&objects);
     }
-    if problems.is_empty() { Ok(resolve::in_order(objects)) } else { Err(ManifestError::Invalid(problems)) }
+    if problems.is_empty() { Ok(Manifests { objects }) } else { Err(ManifestError::Invalid(problems)) }
+}
+
+/// Objects that are right, by themselves and together.
+#[derive(Debug)]
+pub struct Manifests {
+    objects: Vec<object::Object>,
+}
+
+/// A queue that exists already, as far as manifests cannot change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Name on the wire.
+    pub name: Box<str>,
+    /// FIFO or not.
+    pub kind: QueueKind,
+}
+
+impl Manifests {
+    /// Checks that no object changes what a cluster would not let it change. `existing` finds the queue that an object of
+    /// a namespace and name has declared before, or else the queue that exists under its name on the wire.
+    ///
+    /// # Errors
+    /// Everything that would change.
+    pub fn check_changes(
+        &self,
+        existing: impl Fn(&str, &str, &str) -> Option<Existing>,
+    ) -> Result<(), ManifestError> {
+        let changed = |object: &object::Object| {
+            let found = existing(object.namespace(), object.name(), object.queue.wire_name())?;
+            Some(object.changes(&found))
+        };
+        let problems: Vec<Problem> = self.objects.iter().filter_map(changed).flatten().collect();
+        if problems.is_empty() { Ok(()) } else { Err(ManifestError::Invalid(problems)) }
+    }
+
+    /// The queues, dead-letter queues before their sources.
+    pub fn into_queues(self) -> Vec<DeclaredQueue> {
+        resolve::in_order(self.objects)
+    }
 }
 
 /// The files to read.
-fn files(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+///
+/// # Errors
+/// The path cannot be looked at, or there are too many.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     let failed = |source| ManifestError::Read { path: path.to_owned(), source };
     if !path.metadata().map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -94,7 +180,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<String, ManifestError> {
+fn read_file(path: &Path) -> Result<String, ManifestError> {
     let failed = |source| ManifestError::Read { path: path.to_owned(), source };
     let bytes = path.metadata().map_err(failed)?.len();
     if bytes > FILE_BYTES_MAX {

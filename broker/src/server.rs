@@ -4,9 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use cmq_engine::attributes::{DeadLetterPolicy, QueueId};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -16,23 +14,18 @@ use crate::access::{self, Access};
 use crate::api;
 use crate::api::http::limits::Limits;
 use crate::config::{Config, LogFormat};
-use crate::manifests::{self, DeclaredQueue, ManifestError};
+use crate::declare::{Declarer, Loaded};
+use crate::manifests::ManifestError;
 use crate::metrics::Metrics;
 use crate::metrics::node::Source;
 use crate::replication::Fatal;
 use crate::replication::driver;
 use crate::replication::runtime::Node;
-use crate::service::types::ServiceError;
 use crate::service::{Feed, Service};
 use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
 use crate::storage::options::Options;
 use crate::storage::{Room, StoreError};
-
-/// How long a call of the start may be tried again before the start fails.
-const START_WITHIN: Duration = Duration::from_secs(60);
-/// Pause before such a call is tried again.
-const START_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the broker cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +36,6 @@ enum Failure {
     Access(#[from] crate::access::Error),
     #[error(transparent)]
     Manifests(#[from] ManifestError),
-    #[error("cannot declare {source_name}: {error}")]
-    Declare { source_name: String, error: ServiceError },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -95,7 +86,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     // Heard from here on: a recovery may take a while, and a container's first process ignores what nobody listens for.
     let mut asked = Stop::listen()?;
     // Everything that a person may have got wrong comes before anything is written.
-    let declared = config.manifests.as_deref().map(manifests::load).transpose()?.unwrap_or_default();
+    let manifests = config.manifests.as_deref().map(Loaded::read).transpose()?;
     let access = match &config.access_keys {
         Some(path) => Access::signed(access::read(path)?, config.access_policy()),
         None => Access::open(),
@@ -135,17 +126,28 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let service = Service::new(handle.clone(), feed, config.shards, config.waits(), config.rates());
     metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
     say_what_is_open(&config, &dir);
-    let declaring = tokio::select! {
-        result = declare(&service, &declared, has_recovered.clone()) => result,
-        () = asked.heard() => Ok(()),
+    let declaring = async {
+        // A sender that is gone belongs to a node that failed, which the calls below will say.
+        let _ = has_recovered.clone().wait_for(|recovered| *recovered).await;
+        match manifests {
+            Some(manifests) => manifests.start(&service, metrics.manifests.clone()).await.map(Some),
+            None => Ok(None),
+        }
     };
-    if let Err(failure) = declaring {
-        handle.stop();
-        // A node that failed knows better why its queues could not be declared.
-        let ended = tokio::task::spawn_blocking(move || node.join()).await;
-        ended.map_err(|error| Failure::System("join the driver", error.into()))??;
-        return Err(failure);
-    }
+    let declared = tokio::select! {
+        result = declaring => result,
+        () = asked.heard() => Ok(None),
+    };
+    let declarer = match declared {
+        Ok(declarer) => declarer,
+        Err(error) => {
+            handle.stop();
+            // A node that failed knows better why its queues could not be declared.
+            let ended = tokio::task::spawn_blocking(move || node.join()).await;
+            ended.map_err(|error| Failure::System("join the driver", error.into()))??;
+            return Err(error.into());
+        }
+    };
 
     let limits = Limits { body_bytes: budget.inbound as usize, ..Limits::default() };
     let clients = {
@@ -161,11 +163,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
         admin = %admin_addr,
         data_dir = %dir.display(),
         shards = config.shards,
-        queues = declared.len(),
+        queues = declarer.as_ref().map_or(0, Declarer::queues),
         version = env!("CARGO_PKG_VERSION"),
         "cmq-broker serves"
     );
 
+    let following = declarer.map(|declarer| tokio::spawn(declarer.follow(service, stopped.clone())));
     let reloading = config
         .access_keys
         .clone()
@@ -188,8 +191,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     // The node is over, so every call that still waits has its answer.
     let _ = tokio::join!(clients, admin);
-    if let Some(reloading) = reloading {
-        let _ = reloading.await;
+    for task in [following, reloading].into_iter().flatten() {
+        let _ = task.await;
     }
     result.map_err(|error| Failure::System("join the driver", error.into()))??;
     tracing::info!("stopped; everything is on disk");
@@ -257,40 +260,6 @@ fn say_what_is_open(config: &Config, dir: &Path) {
     if !config.client_addr.ip().is_loopback() {
         tracing::warn!(client_addr = %config.client_addr, "the client port is reachable from other machines, without TLS");
     }
-}
-
-/// Makes the queues what the manifests say that they are.
-async fn declare(
-    service: &Service,
-    declared: &[DeclaredQueue],
-    mut recovered: watch::Receiver<bool>,
-) -> Result<(), Failure> {
-    // A sender that is gone belongs to a node that failed, which the calls below will say.
-    let _ = recovered.wait_for(|recovered| *recovered).await;
-    for warning in declared.iter().filter_map(|queue| queue.cluster_warning.as_ref()) {
-        tracing::warn!("{warning}");
-    }
-    if declared.iter().any(|queue| queue.ignored_placement) {
-        tracing::info!("manifests say where queues run; a broker that runs alone ignores that");
-    }
-    for queue in declared {
-        let mut attributes = queue.attributes.clone();
-        // The catalogue puts in the number that belongs to the name.
-        attributes.dead_letter =
-            queue.dead_letter.as_ref().map(|(_, rule)| DeadLetterPolicy { queue: QueueId(0), rule: *rule });
-        let target = queue.dead_letter.as_ref().map(|(name, _)| name.as_str());
-        let started = tokio::time::Instant::now();
-        loop {
-            match service.declare_queue(&queue.name, attributes.clone(), target, &queue.source).await {
-                Ok(_) => break,
-                Err(ServiceError::Busy(_)) if started.elapsed() < START_WITHIN => {
-                    tokio::time::sleep(START_PAUSE).await;
-                }
-                Err(error) => return Err(Failure::Declare { source_name: queue.source.clone(), error }),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Who asks the process to end: SIGTERM or SIGINT.

@@ -1,6 +1,7 @@
 //! The typed operations of the product: names become queues, handles become deliveries, and every wait for the log ends
 //! in an outcome that a protocol can put into its own words.
 
+pub mod declare;
 mod directory;
 #[cfg(test)]
 mod epoch_tests;

@@ -121,6 +121,8 @@ pub struct QueueAttributes {
     pub max_delayed: u32,
     /// None: a message is delivered until it is deleted or expires.
     pub dead_letter: Option<DeadLetterPolicy>,
+    /// Sends are refused: nobody declares the queue any more, and it goes when it is empty. Set by the catalogue alone.
+    pub closed: bool,
 }
 
 impl Default for QueueAttributes {
@@ -139,6 +141,7 @@ impl Default for QueueAttributes {
             max_in_flight: 120_000,
             max_delayed: 20_000,
             dead_letter: None,
+            closed: false,
         }
     }
 }
@@ -150,7 +153,7 @@ impl QueueAttributes {
             QueueKind::Fifo { deduplication: DeduplicationScope::Queue } => 1,
             QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup } => 2,
         };
-        out.u8(kind).u8(u8::from(self.content_based_deduplication));
+        out.u8(kind).u8(u8::from(self.content_based_deduplication)).u8(u8::from(self.closed));
         for value in [
             self.delay_seconds,
             self.visibility_timeout_seconds,
@@ -175,9 +178,11 @@ impl QueueAttributes {
             2 => QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup },
             _ => return Err(from.error()),
         };
+        let (content_based_deduplication, closed) = (from.flag()?, from.flag()?);
         Ok(Self {
             kind,
-            content_based_deduplication: from.flag()?,
+            content_based_deduplication,
+            closed,
             delay_seconds: from.int32()?,
             visibility_timeout_seconds: from.int32()?,
             retention_seconds: from.int32()?,

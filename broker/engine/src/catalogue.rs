@@ -20,7 +20,7 @@ use crate::outcome::Digest;
 use crate::row::{Dirty, RowKey};
 
 pub use change::{Change, Rewind, RewindKind};
-pub use command::{CatalogueCommand, CatalogueOutcome, CatalogueRefusal, PutMode};
+pub use command::{CatalogueCommand, CatalogueOutcome, CatalogueRefusal, DeletionPolicy, Owner, PutMode};
 
 /// Milliseconds for which a deleted name may be closed at most.
 pub const RECREATE_WAIT_MS_MAX: u64 = 60_000;
@@ -36,8 +36,8 @@ pub struct QueueEntry {
     pub name: Box<str>,
     /// All attributes.
     pub attributes: QueueAttributes,
-    /// The manifest or object that declares the queue.
-    pub owner: Option<Box<str>>,
+    /// The manifest or object that declares the queue, or did until it was closed.
+    pub owner: Option<Owner>,
     /// Shards that the Broker had when the queue was created; see [`QueueEntry::home`].
     pub shards: u16,
     /// Stamp of the creation.
@@ -140,6 +140,8 @@ impl Catalogue {
             CatalogueCommand::Delete { name, owner } => self.delete(name, owner.as_deref()),
             CatalogueCommand::Purge { name, wait_ms } => self.purge(name, *wait_ms),
             CatalogueCommand::Rewind { name, start_ms } => self.rewind(name, *start_ms),
+            CatalogueCommand::Withdraw { name, owner } => self.withdraw(name, owner),
+            CatalogueCommand::DeleteClosed { name, revision } => self.delete_closed(name, *revision),
         };
         let (outcome, event) = match result {
             Ok((id, event)) => (Ok(id), event),
@@ -178,7 +180,7 @@ impl Catalogue {
                 if let Some(declared) = &existing.owner
                     && *mode != PutMode::Declare
                 {
-                    return Err(CatalogueRefusal::Declared(declared.clone()));
+                    return Err(CatalogueRefusal::Declared(declared.name.clone()));
                 }
             }
             (None, _) => {
@@ -275,8 +277,12 @@ impl Catalogue {
         if let Some(declared) = &entry.owner
             && owner.is_none()
         {
-            return Err(CatalogueRefusal::Declared(declared.clone()));
+            return Err(CatalogueRefusal::Declared(declared.name.clone()));
         }
+        self.remove(entry)
+    }
+
+    fn remove(&mut self, entry: Arc<QueueEntry>) -> Applied {
         if self.sources.contains_key(&entry.id) {
             return Err(CatalogueRefusal::InUseAsDeadLetterQueue);
         }
@@ -284,11 +290,40 @@ impl Catalogue {
         self.unlist(&entry);
         self.list_removal(
             entry.id,
-            Removal { revision: self.revision, name: name.into(), at_ms: self.stamp_ms },
+            Removal { revision: self.revision, name: entry.name.clone(), at_ms: self.stamp_ms },
         );
         self.dirty.mark(row_key(entry.id));
         self.forget_removals();
         Ok((Some(entry.id), Some(CatalogueEvent::Removed(entry))))
+    }
+
+    /// An owner declares a queue no more. Asking twice is asking once.
+    fn withdraw(&mut self, name: &str, owner: &str) -> Applied {
+        let old = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
+        let deletion = match &old.owner {
+            Some(present) if *present.name == *owner => present.deletion,
+            Some(other) => return Err(CatalogueRefusal::Declared(other.name.clone())),
+            None => return Err(CatalogueRefusal::Changed),
+        };
+        let mut entry = QueueEntry::clone(&old);
+        match deletion {
+            DeletionPolicy::Delete => return self.remove(old),
+            DeletionPolicy::DeleteIfEmpty if old.attributes.closed => return Ok((Some(old.id), None)),
+            DeletionPolicy::DeleteIfEmpty => entry.attributes.closed = true,
+            DeletionPolicy::Retain => entry.owner = None,
+        }
+        self.revision += 1;
+        (entry.revision, entry.modified_ms) = (self.revision, self.stamp_ms);
+        Ok((Some(old.id), Some(self.replace(Some(&old), entry))))
+    }
+
+    /// No shard that had `revision` took a message since, so what was found empty is empty.
+    fn delete_closed(&mut self, name: &str, revision: u64) -> Applied {
+        let entry = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
+        if !entry.attributes.closed || entry.revision != revision {
+            return Err(CatalogueRefusal::Changed);
+        }
+        self.remove(entry)
     }
 
     /// Whether the cluster was founded.

@@ -19,6 +19,8 @@ pub enum Refusal {
     TooManyDelayed,
     /// A bound of the shard (`limits`) is reached.
     ShardFull,
+    /// The queue takes no messages any more: it goes when it is empty.
+    QueueClosed,
 }
 
 /// One message that was handed out.

@@ -7,8 +7,8 @@ use cmq_engine::attributes::{
     DeduplicationScope, QueueAttributes, QueueId, QueueKind,
 };
 use cmq_engine::catalogue::{
-    Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, PutMode, Rewind,
-    RewindKind,
+    Catalogue, CatalogueCommand, CatalogueEvent, CatalogueOutcome, CatalogueRefusal, Change, DeletionPolicy,
+    Owner, PutMode, Rewind, RewindKind,
 };
 use cmq_engine::limits::{QUEUES_MAX, REMOVALS_MAX, REWINDS_MAX};
 use proptest::prelude::*;
@@ -27,6 +27,7 @@ struct Put {
     rewind_seconds: u32,
     dead_letters: Option<&'static str>,
     owner: Option<&'static str>,
+    deletion: DeletionPolicy,
     recreate_wait_ms: u64,
 }
 
@@ -39,6 +40,7 @@ const fn create(name: &'static str) -> Put {
         rewind_seconds: 0,
         dead_letters: None,
         owner: None,
+        deletion: DeletionPolicy::Retain,
         recreate_wait_ms: 0,
     }
 }
@@ -57,7 +59,7 @@ impl From<Put> for CatalogueCommand {
                 ..QueueAttributes::default()
             },
             dead_letter_queue: put.dead_letters.map(Into::into),
-            owner: put.owner.map(Into::into),
+            owner: put.owner.map(|name| Owner { name: name.into(), deletion: put.deletion }),
             recreate_wait_ms: put.recreate_wait_ms,
             shards: 1,
         }
@@ -76,6 +78,14 @@ fn rewind(name: &str, start_ms: u64) -> CatalogueCommand {
     CatalogueCommand::Rewind { name: name.into(), start_ms }
 }
 
+fn withdraw(name: &str, owner: &str) -> CatalogueCommand {
+    CatalogueCommand::Withdraw { name: name.into(), owner: owner.into() }
+}
+
+fn delete_closed(name: &str, revision: u64) -> CatalogueCommand {
+    CatalogueCommand::DeleteClosed { name: name.into(), revision }
+}
+
 fn queue(id: u32) -> CatalogueOutcome {
     Ok(Some(QueueId(id)))
 }
@@ -83,6 +93,7 @@ fn queue(id: u32) -> CatalogueOutcome {
 #[test]
 fn rules() {
     use CatalogueRefusal::*;
+    use DeletionPolicy::{Delete, DeleteIfEmpty, Retain};
     use PutMode::{Declare, Update};
     let declared = || Declared("default/one".into());
     // Stamp, command, outcome, and whether it makes a new revision.
@@ -159,6 +170,58 @@ fn rules() {
         (5_000, Put { mode: Update, ..create("r") }.into(), queue(7), true),
         (5_000, rewind("r", 5_000), Err(RewindOff), false),
         (5_000, delete("d", Some("default/two")), queue(6), true),
+        // Owners that declare a queue no more: it stays, goes, or is closed.
+        (
+            6_000,
+            Put { mode: Declare, owner: Some("one"), deletion: Retain, ..create("k") }.into(),
+            queue(8),
+            true,
+        ),
+        (6_000, withdraw("k", "two"), Err(Declared("one".into())), false),
+        (6_000, withdraw("k", "one"), queue(8), true),
+        (6_000, withdraw("k", "one"), Err(Changed), false),
+        (6_000, delete("k", None), queue(8), true),
+        (6_000, withdraw("k", "one"), Err(Missing), false),
+        (
+            7_000,
+            Put { mode: Declare, owner: Some("one"), deletion: Delete, ..create("g") }.into(),
+            queue(9),
+            true,
+        ),
+        (7_000, withdraw("g", "one"), queue(9), true),
+        (
+            8_000,
+            Put { mode: Declare, owner: Some("one"), deletion: DeleteIfEmpty, ..create("e") }.into(),
+            queue(10),
+            true,
+        ),
+        (8_000, withdraw("e", "one"), queue(10), true),
+        (8_000, withdraw("e", "one"), queue(10), false),
+        (8_000, delete("e", None), Err(Declared("one".into())), false),
+        (8_000, Put { mode: Update, ..create("e") }.into(), Err(Declared("one".into())), false),
+        // A dead-letter queue goes after its sources.
+        (
+            9_000,
+            Put { mode: Declare, owner: Some("one"), deletion: Delete, ..create("dl") }.into(),
+            queue(11),
+            true,
+        ),
+        (
+            9_000,
+            Put {
+                mode: Declare,
+                owner: Some("one"),
+                deletion: Delete,
+                dead_letters: Some("dl"),
+                ..create("so")
+            }
+            .into(),
+            queue(12),
+            true,
+        ),
+        (9_000, withdraw("dl", "one"), Err(InUseAsDeadLetterQueue), false),
+        (9_000, withdraw("so", "one"), queue(12), true),
+        (9_000, withdraw("dl", "one"), queue(11), true),
     ];
     let mut catalogue = Catalogue::default();
     for (at, (stamp_ms, command, expected, is_change)) in steps.into_iter().enumerate() {
@@ -170,7 +233,7 @@ fn rules() {
         if let Some(CatalogueEvent::Put(entry)) = event {
             // Only attributes count as a change.
             let modified_ms = match command {
-                CatalogueCommand::Put { .. } => stamp_ms,
+                CatalogueCommand::Put { .. } | CatalogueCommand::Withdraw { .. } => stamp_ms,
                 _ => entry.purged_ms.map_or(5_000, |_| 3_000),
             };
             assert_eq!(entry.modified_ms, modified_ms, "step {at}: {command:?}");
@@ -178,8 +241,38 @@ fn rules() {
         }
     }
     let names: Vec<&str> = catalogue.queues().map(|entry| &*entry.name).collect();
-    assert_eq!(names, ["f", "r", "s"]);
+    assert_eq!(names, ["e", "f", "r", "s"]);
     assert_same(&catalogue, &restored(&catalogue));
+}
+
+/// What was found empty is deleted only if nothing of the queue changed since.
+#[test]
+fn a_closed_queue_goes_as_it_was_seen() {
+    let mut catalogue = Catalogue::default();
+    let declared = || -> CatalogueCommand {
+        let deletion = DeletionPolicy::DeleteIfEmpty;
+        Put { mode: PutMode::Declare, owner: Some("one"), deletion, ..create("e") }.into()
+    };
+    let is_closed = |catalogue: &Catalogue| catalogue.queues().any(|entry| entry.attributes.closed);
+    let changed = Err(CatalogueRefusal::Changed);
+    assert_eq!(catalogue.apply(&declared(), 0).0, queue(0));
+    let open = catalogue.revision();
+    assert_eq!(catalogue.apply(&delete_closed("e", open), 0).0, changed);
+    assert_eq!(catalogue.apply(&withdraw("e", "one"), 0).0, queue(0));
+    let closed = catalogue.revision();
+    assert!(is_closed(&catalogue));
+    assert_eq!(catalogue.apply(&delete_closed("e", open), 0).0, changed);
+    // Declared again, it is open again; closed once more, it is not what was seen.
+    assert_eq!(catalogue.apply(&declared(), 0).0, queue(0));
+    assert!(!is_closed(&catalogue));
+    assert_eq!(catalogue.apply(&delete_closed("e", closed), 0).0, changed);
+    assert_eq!(catalogue.apply(&withdraw("e", "one"), 0).0, queue(0));
+    assert_eq!(catalogue.apply(&delete_closed("e", closed), 0).0, changed);
+    let seen = catalogue.revision();
+    assert_same(&catalogue, &restored(&catalogue));
+    assert_eq!(catalogue.apply(&delete_closed("e", seen), 0).0, queue(0));
+    assert_eq!(catalogue.apply(&delete_closed("e", seen), 0).0, Err(CatalogueRefusal::Missing));
+    assert_eq!(catalogue.queues().count(), 0);
 }
 
 #[test]
@@ -405,13 +498,37 @@ fn command() -> impl Strategy<Value = CatalogueCommand> {
     let mode = prop_oneof![Just(PutMode::Create), Just(PutMode::Update), Just(PutMode::Declare)];
     let kind = prop_oneof![5 => Just(QueueKind::Standard), 1 => Just(FIFO)];
     let owner = || prop_oneof![4 => Just(None), 1 => Just(Some("one"))];
+    let deletion = prop_oneof![
+        Just(DeletionPolicy::Retain),
+        Just(DeletionPolicy::Delete),
+        Just(DeletionPolicy::DeleteIfEmpty)
+    ];
     let target = prop::option::of((0..NAMES.len()).prop_map(|at| NAMES[at]));
-    let put = (name.clone(), mode, kind, (0_u32..3, 0_u32..2), target, owner(), 0_u64..200).prop_map(
-        |(name, mode, kind, (delay_seconds, rewind_seconds), dead_letters, owner, recreate_wait_ms)| {
-            Put { name, mode, kind, delay_seconds, rewind_seconds, dead_letters, owner, recreate_wait_ms }
+    let put = (name.clone(), mode, kind, (0_u32..3, 0_u32..2), target, (owner(), deletion), 0_u64..200)
+        .prop_map(
+            |(
+                name,
+                mode,
+                kind,
+                (delay_seconds, rewind_seconds),
+                dead_letters,
+                (owner, deletion),
+                recreate_wait_ms,
+            )| {
+                Put {
+                    name,
+                    mode,
+                    kind,
+                    delay_seconds,
+                    rewind_seconds,
+                    dead_letters,
+                    owner,
+                    deletion,
+                    recreate_wait_ms,
+                }
                 .into()
-        },
-    );
+            },
+        );
     let change = (name.clone(), 0_u32..3, (0..NAMES.len()).prop_map(|at| NAMES[at]), 0..3).prop_map(
         |(name, seconds, target, kind)| {
             let dead_letter = match kind {
@@ -427,7 +544,9 @@ fn command() -> impl Strategy<Value = CatalogueCommand> {
         2 => change,
         2 => (name.clone(), owner()).prop_map(|(name, owner)| delete(name, owner)),
         1 => (name.clone(), 0_u64..200).prop_map(|(name, wait_ms)| purge(name, wait_ms)),
-        2 => (name, 0_u64..1_500).prop_map(|(name, start_ms)| rewind(name, start_ms)),
+        2 => (name.clone(), 0_u64..1_500).prop_map(|(name, start_ms)| rewind(name, start_ms)),
+        1 => name.clone().prop_map(|name| withdraw(name, "one")),
+        1 => (name, 0_u64..40).prop_map(|(name, revision)| delete_closed(name, revision)),
     ]
 }
 

@@ -4,7 +4,9 @@ use cmq_engine::attributes::{
     AttributesPatch, DeadLetterChange, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes,
     QueueId, QueueKind,
 };
-use cmq_engine::catalogue::{Catalogue, CatalogueCommand, Change, PutMode, Rewind, RewindKind};
+use cmq_engine::catalogue::{
+    Catalogue, CatalogueCommand, Change, DeletionPolicy, Owner, PutMode, Rewind, RewindKind,
+};
 use cmq_engine::chunk::{Chunk, ChunkKey, Pages};
 use cmq_engine::codec::{Reader, Writer};
 use cmq_engine::command::{Command, NewMessage, StaleHandle};
@@ -25,8 +27,8 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
         any::<u32>().prop_map(DeadLetterRule::MaxTimeToLiveSeconds),
     ];
     let dead_letter = prop::option::of((any::<u32>(), rule));
-    (kind, any::<bool>(), any::<[u32; 8]>(), any::<u64>(), dead_letter).prop_map(
-        |(kind, content_based_deduplication, numbers, max_messages, dead_letter)| QueueAttributes {
+    (kind, any::<[bool; 2]>(), any::<[u32; 8]>(), any::<u64>(), dead_letter).prop_map(
+        |(kind, [content_based_deduplication, closed], numbers, max_messages, dead_letter)| QueueAttributes {
             kind,
             content_based_deduplication,
             delay_seconds: numbers[0],
@@ -39,6 +41,7 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
             max_delayed: numbers[7],
             max_messages,
             dead_letter: dead_letter.map(|(queue, rule)| DeadLetterPolicy { queue: QueueId(queue), rule }),
+            closed,
         },
     )
 }
@@ -97,7 +100,13 @@ fn command() -> impl Strategy<Value = Command> {
 
 fn catalogue_command() -> impl Strategy<Value = CatalogueCommand> {
     let mode = prop_oneof![Just(PutMode::Create), Just(PutMode::Update), Just(PutMode::Declare)];
-    let put = (text(), mode, attributes(), prop::option::of(text()), prop::option::of(text()), any::<u64>());
+    let deletion = prop_oneof![
+        Just(DeletionPolicy::Retain),
+        Just(DeletionPolicy::Delete),
+        Just(DeletionPolicy::DeleteIfEmpty)
+    ];
+    let owner = prop::option::of((text(), deletion).prop_map(|(name, deletion)| Owner { name, deletion }));
+    let put = (text(), mode, attributes(), prop::option::of(text()), owner, any::<u64>());
     prop_oneof![
         any::<(u128, [u8; 32])>()
             .prop_map(|(cluster_id, handle_key)| CatalogueCommand::Found { cluster_id, handle_key }),
@@ -116,6 +125,8 @@ fn catalogue_command() -> impl Strategy<Value = CatalogueCommand> {
         (text(), prop::option::of(text())).prop_map(|(name, owner)| CatalogueCommand::Delete { name, owner }),
         (text(), any::<u64>()).prop_map(|(name, wait_ms)| CatalogueCommand::Purge { name, wait_ms }),
         (text(), any::<u64>()).prop_map(|(name, start_ms)| CatalogueCommand::Rewind { name, start_ms }),
+        (text(), text()).prop_map(|(name, owner)| CatalogueCommand::Withdraw { name, owner }),
+        (text(), any::<u64>()).prop_map(|(name, revision)| CatalogueCommand::DeleteClosed { name, revision }),
     ]
 }
 

@@ -297,7 +297,7 @@ fn signed(form: &str) -> String {
 async fn signed_calls_have_their_time_and_count_once() {
     let policy = Policy { clock_skew_seconds: Some(300), replay_guard: true, ..access::LENIENT };
     let access = Access::signed(access::keys_of([("AKIDexample", "example-secret-key")]), policy);
-    let broker = Broker::start(access.clone(), Limits::default()).await;
+    let broker = Broker::start(Setup { access: access.clone(), ..Setup::default() }).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let call = |action: &str, nonce: u32, time: u64| {
         signed(&format!("Action={action}&Nonce={nonce}&SecretId=AKIDexample&Timestamp={time}&queueName=q"))

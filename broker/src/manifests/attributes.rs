@@ -1,6 +1,6 @@
 //! The attributes of a queue as the engine knows them.
 
-use cmq_crds::queue::{DeadLetter, DeduplicationScope as DeclaredScope, QueueSpec};
+use cmq_crds::queue::{DeadLetter, DeduplicationScope as DeclaredScope, Fifo, QueueSpec};
 use cmq_engine::attributes::{DeadLetterRule, DeduplicationScope, QueueAttributes, QueueKind};
 
 /// The attributes of a right object, all but the dead-letter queue.
@@ -21,6 +21,7 @@ pub(super) fn of(spec: &QueueSpec) -> QueueAttributes {
         max_in_flight: unsigned(spec.max_in_flight),
         max_delayed: unsigned(spec.max_delayed),
         dead_letter: None,
+        closed: false,
     }
 }
 
@@ -31,6 +32,17 @@ pub(super) fn rule(dead_letter: &DeadLetter) -> DeadLetterRule {
         (None, Some(seconds)) => DeadLetterRule::MaxTimeToLiveSeconds(unsigned(seconds)),
         (None, None) => unreachable!("validation refuses a dead-letter queue without a rule"),
     }
+}
+
+/// What a manifest says of a queue of this kind; what can be changed is taken from `other`.
+pub(super) fn fifo(kind: QueueKind, other: Option<&Fifo>) -> Option<Fifo> {
+    let QueueKind::Fifo { deduplication } = kind else { return None };
+    let deduplication_scope = match deduplication {
+        DeduplicationScope::Queue => DeclaredScope::Queue,
+        DeduplicationScope::MessageGroup => DeclaredScope::MessageGroup,
+    };
+    let content_based_deduplication = other.is_some_and(|fifo| fifo.content_based_deduplication);
+    Some(Fifo { deduplication_scope, content_based_deduplication })
 }
 
 fn scope(declared: DeclaredScope) -> DeduplicationScope {

@@ -33,6 +33,15 @@ pub enum ManifestError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory without a manifest, though queues of it exist: it may be a volume that is not mounted.
+    #[error(
+        "{}: holds no *.yaml, *.yml or *.json file, and queues were declared here before; allowed: an empty file, to \
+         declare none", path.display()
+    )]
+    NoFiles {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Everything that is wrong in the files, in their order.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),

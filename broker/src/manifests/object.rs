@@ -7,8 +7,8 @@ use cmq_crds::validate::{self, FieldError, FieldPath, Step};
 use cmq_crds::{GROUP, VERSION};
 use serde_json::Value;
 
-use super::Problem;
 use super::document::Node;
+use super::{Existing, Problem, attributes};
 
 /// The namespace of an object that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -43,6 +43,17 @@ impl Object {
     /// The object and its place, for people.
     pub(super) fn source(&self) -> String {
         format!("Queue {} in {}:{}", self.name(), self.file.display(), self.node.line())
+    }
+
+    /// What this object would change of a queue that exists, and may not.
+    pub(super) fn changes(&self, existing: &Existing) -> Vec<Problem> {
+        let mut before = self.queue.clone();
+        if existing.name.as_ref() != self.queue.wire_name() {
+            before.spec.queue_name = Some(existing.name.to_string());
+        }
+        before.spec.fifo = attributes::fifo(existing.kind, self.queue.spec.fifo.as_ref());
+        let errors = validate::validate_change(&before, &self.queue);
+        errors.into_iter().map(|error| locate(&self.file, &self.node, error)).collect()
     }
 
     /// A problem with one of the object's fields.

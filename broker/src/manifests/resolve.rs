@@ -48,6 +48,8 @@ fn declared(object: &Object, index: &Index<'_>) -> DeclaredQueue {
     let spec = &object.queue.spec;
     let target = dead_letter_queue(object, index);
     DeclaredQueue {
+        namespace: object.namespace().to_owned(),
+        object: object.name().to_owned(),
         source: object.source(),
         name: object.queue.wire_name().to_owned(),
         attributes: attributes::of(spec),

@@ -148,6 +148,7 @@ fn attributes_arrive() {
             max_in_flight: 5,
             max_delayed: 6,
             dead_letter: None,
+            closed: false,
         }
     );
     assert_eq!((queue.name.as_str(), queue.deletion_policy), ("O_1.fifo", DeletionPolicy::Delete));

@@ -56,6 +56,11 @@ impl Directory {
         self.read(|queues| queues.by_id.get(&id).cloned())
     }
 
+    /// All queues, in the order of their names.
+    pub(super) fn all(&self) -> Vec<Arc<QueueEntry>> {
+        self.read(|queues| queues.by_name.values().cloned().collect())
+    }
+
     /// One page of the queues whose name contains `search`, in the order of names.
     pub(super) fn list(&self, search: &str, offset: usize, limit: usize) -> QueuePage {
         self.page(offset, limit, |entry| entry.name.contains(search))

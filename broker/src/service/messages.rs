@@ -159,6 +159,7 @@ fn refused(refusal: Refusal, queue: &str) -> ServiceError {
         Refusal::QueueMissing => ServiceError::QueueMissing(queue.into()),
         Refusal::HeapFull => ServiceError::HeapFull,
         Refusal::TooManyInFlight | Refusal::TooManyDelayed => ServiceError::TooManyInFlightOrDelayed,
+        Refusal::QueueClosed => ServiceError::QueueClosed(queue.into()),
         Refusal::ShardFull => ServiceError::Busy("a shard holds as much state as it may"),
     }
 }

@@ -18,42 +18,17 @@ impl Service {
         attributes: QueueAttributes,
         dead_letter_queue: Option<&str>,
     ) -> Result<QueueId, ServiceError> {
-        self.put(name, PutMode::Create, attributes, dead_letter_queue, None).await
-    }
-
-    /// Makes a queue what its owner, a manifest, says that it is.
-    ///
-    /// # Errors
-    /// As [`Service::create_queue`], or the queue is of the other kind.
-    pub async fn declare_queue(
-        &self,
-        name: &str,
-        attributes: QueueAttributes,
-        dead_letter_queue: Option<&str>,
-        owner: &str,
-    ) -> Result<QueueId, ServiceError> {
-        self.put(name, PutMode::Declare, attributes, dead_letter_queue, Some(owner)).await
-    }
-
-    async fn put(
-        &self,
-        name: &str,
-        mode: PutMode,
-        attributes: QueueAttributes,
-        dead_letter_queue: Option<&str>,
-        owner: Option<&str>,
-    ) -> Result<QueueId, ServiceError> {
         let command = CatalogueCommand::Put {
             name: name.into(),
-            mode,
+            mode: PutMode::Create,
             attributes,
             dead_letter_queue: dead_letter_queue.map(Into::into),
-            owner: owner.map(Into::into),
+            owner: None,
             recreate_wait_ms: self.inner.waits.recreate.as_millis() as u64,
             shards: self.inner.shards,
         };
         let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
-        tracing::info!(queue = name, owner, "queue is in place");
+        tracing::info!(queue = name, "queue created");
         id.ok_or_else(|| ServiceError::Internal("a queue without a number".into()))
     }
 
@@ -110,7 +85,7 @@ impl Service {
         Ok(())
     }
 
-    async fn change_catalogue(
+    pub(super) async fn change_catalogue(
         &self,
         command: CatalogueCommand,
         name: &str,
@@ -205,5 +180,6 @@ fn catalogue_error(refusal: CatalogueRefusal, name: &str, dead_letter_queue: &st
             ServiceError::RewindTime { earliest: earliest_ms / 1_000 }
         }
         CatalogueRefusal::RewindFifo => ServiceError::RewindFifo(name),
+        CatalogueRefusal::Changed => ServiceError::QueueChanged(name),
     }
 }

@@ -151,6 +151,12 @@ pub enum ServiceError {
     /// The queue is declared by a manifest or a cluster object, which owns it.
     #[error("queue {0} is declared by {1}; change it there")]
     Declared(String, String),
+    /// The queue changed while the call was on its way.
+    #[error("queue {0} changed meanwhile; look at it again")]
+    QueueChanged(String),
+    /// Nobody declares the queue any more: it takes no messages, and goes when it is empty.
+    #[error("queue {0} takes no more messages: it is deleted once it is empty")]
+    QueueClosed(String),
     /// A body is larger than the queue allows.
     #[error("the message has {size} bytes, the queue allows {limit}")]
     MessageTooLarge {

@@ -14,6 +14,44 @@ pub enum PutMode {
     Declare,
 }
 
+/// What becomes of a declared queue when nobody declares it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// It stays, and clients may change it.
+    Retain,
+    /// It goes with its messages.
+    Delete,
+    /// It is closed to sends, and goes when it is empty.
+    DeleteIfEmpty,
+}
+
+/// Who declares a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The manifest or object, as errors show it.
+    pub name: Box<str>,
+    /// What becomes of the queue when this owner withdraws.
+    pub deletion: DeletionPolicy,
+}
+
+impl Owner {
+    pub(super) fn encode(owner: Option<&Self>, out: &mut Writer) {
+        out.text_option(owner.map(|owner| &*owner.name));
+        out.u8(owner.map_or(0, |owner| owner.deletion as u8));
+    }
+
+    pub(super) fn decode(from: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        let name = from.text_option()?;
+        let deletion = match from.u8()? {
+            0 => DeletionPolicy::Retain,
+            1 => DeletionPolicy::Delete,
+            2 => DeletionPolicy::DeleteIfEmpty,
+            _ => return Err(from.error()),
+        };
+        Ok(name.map(|name| Self { name: name.into(), deletion }))
+    }
+}
+
 /// One operation on the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueCommand {
@@ -34,8 +72,8 @@ pub enum CatalogueCommand {
         attributes: QueueAttributes,
         /// Name of the dead-letter queue, where the attributes have a policy.
         dead_letter_queue: Option<Box<str>>,
-        /// The manifest or object that declares the queue.
-        owner: Option<Box<str>>,
+        /// Who declares the queue; None: a client.
+        owner: Option<Owner>,
         /// Milliseconds for which a deleted name is closed, up to [`crate::catalogue::RECREATE_WAIT_MS_MAX`].
         recreate_wait_ms: u64,
         /// Shards that the Broker has now, 1 or more.
@@ -69,6 +107,21 @@ pub enum CatalogueCommand {
         /// Stamp from which on messages come back; not before the stamp of the command less the rewind time, whose
         /// second counts as a whole.
         start_ms: u64,
+    },
+    /// The owner does not declare the queue any more: its deletion policy is carried out, or, for
+    /// [`DeletionPolicy::DeleteIfEmpty`], begins.
+    Withdraw {
+        /// Name on the wire.
+        name: Box<str>,
+        /// Name of the owner.
+        owner: Box<str>,
+    },
+    /// Deletes a closed queue, which the caller found empty on every shard.
+    DeleteClosed {
+        /// Name on the wire.
+        name: Box<str>,
+        /// The queue's revision that the caller saw, and that every shard had.
+        revision: u64,
     },
 }
 
@@ -112,6 +165,8 @@ pub enum CatalogueRefusal {
     },
     /// A FIFO queue cannot keep deleted messages.
     RewindFifo,
+    /// The queue is not what the caller took it for: nobody declares it, or it changed since.
+    Changed,
 }
 
 /// What a command answers: the number of the queue, where there is one.
@@ -132,7 +187,8 @@ impl CatalogueCommand {
                     PutMode::Declare => 2,
                 };
                 out.u8(2).blob(name.as_bytes()).u8(mode).int(*recreate_wait_ms).int(u64::from(*shards));
-                out.text_option(dead_letter_queue.as_deref()).text_option(owner.as_deref());
+                out.text_option(dead_letter_queue.as_deref());
+                Owner::encode(owner.as_ref(), out);
                 attributes.encode(out);
             }
             Self::Patch { name, patch } => patch.encode(out.u8(6).blob(name.as_bytes())),
@@ -141,6 +197,12 @@ impl CatalogueCommand {
             }
             Self::Purge { name, wait_ms } => _ = out.u8(4).blob(name.as_bytes()).int(*wait_ms),
             Self::Rewind { name, start_ms } => _ = out.u8(5).blob(name.as_bytes()).int(*start_ms),
+            Self::Withdraw { name, owner } => {
+                out.u8(7).blob(name.as_bytes()).blob(owner.as_bytes());
+            }
+            Self::DeleteClosed { name, revision } => {
+                out.u8(8).blob(name.as_bytes()).int(*revision);
+            }
         }
     }
 
@@ -165,12 +227,14 @@ impl CatalogueCommand {
                 recreate_wait_ms: from.int()?,
                 shards: u16::try_from(from.int()?).map_err(|_| from.error())?,
                 dead_letter_queue: from.text_option()?.map(Into::into),
-                owner: from.text_option()?.map(Into::into),
+                owner: Owner::decode(from)?,
                 attributes: QueueAttributes::decode(from)?,
             },
             3 => Self::Delete { name: from.text()?.into(), owner: from.text_option()?.map(Into::into) },
             4 => Self::Purge { name: from.text()?.into(), wait_ms: from.int()? },
             5 => Self::Rewind { name: from.text()?.into(), start_ms: from.int()? },
+            7 => Self::Withdraw { name: from.text()?.into(), owner: from.text()?.into() },
+            8 => Self::DeleteClosed { name: from.text()?.into(), revision: from.int()? },
             6 => Self::Patch { name: from.text()?.into(), patch: AttributesPatch::decode(from)? },
             _ => return Err(from.error()),
         })

@@ -10,7 +10,7 @@ impl Catalogue {
     pub(super) fn patch(&mut self, name: &str, patch: &AttributesPatch) -> Applied {
         let entry = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
         if let Some(declared) = &entry.owner {
-            return Err(CatalogueRefusal::Declared(declared.clone()));
+            return Err(CatalogueRefusal::Declared(declared.name.clone()));
         }
         let mut attributes = entry.attributes.clone();
         patch.apply(&mut attributes);

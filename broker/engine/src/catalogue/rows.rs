@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, QueueEntry, Removal, Rewind, row_key};
+use super::{Catalogue, Owner, QueueEntry, Removal, Rewind, row_key};
 use crate::attributes::QueueAttributes;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::REWINDS_MAX;
@@ -44,7 +44,8 @@ impl Catalogue {
                 Some(name) => {
                     let entry = &self.queues[name];
                     out.u8(1).int(entry.revision).blob(name.as_bytes());
-                    out.text_option(entry.owner.as_deref()).int(u64::from(entry.shards));
+                    Owner::encode(entry.owner.as_ref(), &mut out);
+                    out.int(u64::from(entry.shards));
                     out.int(entry.created_ms).int(entry.modified_ms);
                     out.int(u64::from(entry.epoch))
                         .int_option(entry.purged_ms)
@@ -81,7 +82,7 @@ impl Catalogue {
                     id: epoch.queue,
                     revision: from.int()?,
                     name: from.text()?.into(),
-                    owner: from.text_option()?.map(Into::into),
+                    owner: Owner::decode(&mut from)?,
                     shards: u16::try_from(from.int()?)
                         .ok()
                         .filter(|shards| *shards > 0)

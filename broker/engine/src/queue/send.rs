@@ -32,7 +32,9 @@ impl Queue {
 
     /// Whether the limits of the queue refuse a send, and why.
     pub(crate) fn refuses(&self, load: &Load) -> Option<Refusal> {
-        if self.stored + load.messages > self.attributes.max_messages {
+        if self.attributes.closed {
+            Some(Refusal::QueueClosed)
+        } else if self.stored + load.messages > self.attributes.max_messages {
             Some(Refusal::HeapFull)
         } else if load.delayed > 0 && self.delayed + load.delayed > u64::from(self.attributes.max_delayed) {
             Some(Refusal::TooManyDelayed)

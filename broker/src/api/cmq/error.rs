@@ -173,9 +173,12 @@ impl From<ServiceError> for Error {
             R::DeadLetterTooManySources(_) => Self::DEAD_LETTER_SOURCES,
             R::RewindAboveRetention(_) => Self::REWIND_ABOVE_RETENTION,
             R::TimeToLiveNotBelowRetention(_) => Self::time_to_live(),
-            R::Declared(..) | R::DeadLetterKind(_) | R::KindIsFixed(_) | R::RewindFifo(_) => {
-                Self::REFUSED.because(&refusal)
-            }
+            R::Declared(..)
+            | R::QueueChanged(_)
+            | R::QueueClosed(_)
+            | R::DeadLetterKind(_)
+            | R::KindIsFixed(_)
+            | R::RewindFifo(_) => Self::REFUSED.because(&refusal),
             R::RewindOff(_) => Self::REWIND_OFF,
             R::RewindTime { .. } => Self::REWIND_TIME.because(&refusal),
             R::PurgedTooSoon(_) => Self::retry(&refusal),

@@ -34,6 +34,14 @@ fn refusals_have_the_codes_of_the_protocol() {
              or the other way round",
         ),
         (
+            R::QueueClosed(name()),
+            "4000 (10110)request parameters error: queue orders takes no more messages: it is deleted once it is empty",
+        ),
+        (
+            R::QueueChanged(name()),
+            "4000 (10110)request parameters error: queue orders changed meanwhile; look at it again",
+        ),
+        (
             R::MessageTooLarge { size: 9, limit: 8 },
             "4400 (10230)exceed maximum message size: the queue allows 8 bytes",
         ),

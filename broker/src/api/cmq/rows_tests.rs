@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cmq_engine::attributes::QueueAttributes;
+use cmq_engine::catalogue::{DeletionPolicy, Owner};
 use cmq_engine::limits::QUEUES_MAX;
 use tokio::task::JoinSet;
 
@@ -14,6 +15,7 @@ use super::error::ROWS;
 use crate::access;
 use crate::api::http::limits::Limits;
 use crate::api::testing::{Broker, Setup, encode, object};
+use crate::service::declare::{Realm, WantedQueue};
 use crate::service::{Rates, Waits};
 
 type Row = (u32, u32);
@@ -139,11 +141,12 @@ async fn requests(caused: &mut Caused) {
 async fn queues(caused: &mut Caused) {
     let waits = Waits { recreate: Duration::from_secs(60), ..Waits::default() };
     let broker = Broker::start(Setup { waits, ..Setup::default() }).await;
-    broker
-        .service
-        .declare_queue("declared", QueueAttributes::default(), None, "Queue default/declared")
-        .await
-        .unwrap();
+    let owner =
+        Owner { name: Realm::Manifests.owner("default", "declared"), deletion: DeletionPolicy::Retain };
+    let (name, attributes) = ("declared".into(), QueueAttributes::default());
+    let declared = WantedQueue { name, owner, attributes, dead_letter: None };
+    let outcome = broker.service.declare(Realm::Manifests, &[declared]).await;
+    assert_eq!(outcome.problems, []);
     done(&broker, "Action=CreateQueue&queueName=q").await;
     done(&broker, "Action=CreateQueue&queueName=gone").await;
     done(&broker, "Action=DeleteQueue&queueName=gone").await;

@@ -33,6 +33,18 @@ impl<T: Token> Driver<T> {
         Some(shards.fold(Counts::default(), |sum, counts| sum.plus(&counts)))
     }
 
+    /// Whether every shard has the catalogue's `revision` and holds no message of the queue. False too when this node
+    /// does not lead them all, and so cannot tell.
+    pub fn is_drained(&self, queue: QueueId, revision: u64) -> bool {
+        self.groups[1..].iter().all(|group| {
+            let shard = group.machine.shard().filter(|_| group.is_serving());
+            shard.is_some_and(|shard| {
+                let counts = shard.counts(queue).unwrap_or_default();
+                shard.revision() >= revision && counts.active + counts.in_flight + counts.delayed == 0
+            })
+        })
+    }
+
     /// One look at the driver and its groups.
     pub fn figures(&self) -> DriverFigures {
         let mut figures = DriverFigures {

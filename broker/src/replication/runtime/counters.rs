@@ -24,6 +24,7 @@ enum Reason {
     TooManyInFlight,
     TooManyDelayed,
     ShardFull,
+    QueueClosed,
     DiskFull,
     NotLeader,
     Busy,
@@ -31,12 +32,13 @@ enum Reason {
     Stopping,
 }
 
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "queue_missing",
     "heap_full",
     "too_many_in_flight",
     "too_many_delayed",
     "shard_full",
+    "queue_closed",
     "disk_full",
     "not_leader",
     "busy",
@@ -53,6 +55,7 @@ impl Reason {
                 Refusal::TooManyInFlight => Self::TooManyInFlight,
                 Refusal::TooManyDelayed => Self::TooManyDelayed,
                 Refusal::ShardFull => Self::ShardFull,
+                Refusal::QueueClosed => Self::QueueClosed,
             },
             Reply::DiskFull => Self::DiskFull,
             Reply::NotLeader => Self::NotLeader,
