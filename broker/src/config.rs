@@ -10,6 +10,8 @@ use cmq_engine::catalogue::{PURGE_WAIT_MS_MAX, RECREATE_WAIT_MS_MAX};
 use cmq_engine::limits::SHARDS_MAX;
 
 use crate::access::{AtValues, CLOCK_SKEW_SECONDS_MAX, Policy};
+use crate::inspect::InspectArgs;
+use crate::repair::RepairArgs;
 use crate::service::{Rates, Waits};
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
@@ -45,6 +47,10 @@ pub enum Action {
         #[arg(long, value_enum, default_value = "text")]
         output: CheckOutput,
     },
+    /// Shows what a data directory holds, without a broker and without changing it; fails when something is wrong.
+    Inspect(InspectArgs),
+    /// Says what can be saved of a damaged data directory, and saves it with --apply.
+    Repair(RepairArgs),
 }
 
 /// Form of the report of a check.

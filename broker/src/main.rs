@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cmq_broker::config::{Action, Cli};
-use cmq_broker::{check, server};
+use cmq_broker::{check, inspect, repair, server};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Action::Check { paths, output }) => check::run(&paths, output),
+        Some(Action::Inspect(args)) => inspect::run(&args),
+        Some(Action::Repair(args)) => repair::run(&args),
         None => server::run(cli.serve),
     }
 }

@@ -14,6 +14,7 @@ mod hub;
 pub mod keys;
 mod log;
 mod machine;
+pub mod offline;
 mod pages;
 pub mod runtime;
 mod snapshot;

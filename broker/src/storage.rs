@@ -13,6 +13,7 @@ mod format;
 mod journal;
 mod keeper;
 mod manifest;
+pub mod offline;
 pub mod options;
 pub mod pressure;
 mod side_file;
@@ -24,8 +25,8 @@ pub use space::Room;
 use bytes::Bytes;
 
 /// What to do about damage; part of the errors that report it.
-const REPAIR_ADVICE: &str = "Nothing was changed. Take the volume out of service and let the replica be rebuilt from its \
-                             peers; with one replica, restore a backup";
+const REPAIR_ADVICE: &str = "A replica with peers is rebuilt from them. Alone: `cmq-broker inspect --data-dir DIR` shows what \
+                             is there, `cmq-broker repair --data-dir DIR` what can be saved; both change nothing";
 
 /// The three trees of a node. Groups and queues are told apart by key prefixes, for a tree costs memory and fsyncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +92,7 @@ pub struct ScanLimit {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A row or file is damaged: its checksum does not fit, or the database refuses to open.
-    #[error("damaged data in {place}: {detail}")]
+    #[error("damaged data in {place}: {detail}. {REPAIR_ADVICE}")]
     Damaged {
         /// File or row.
         place: String,
@@ -100,7 +101,8 @@ pub enum StoreError {
     },
     /// The volume lost batches that had been synced.
     #[error(
-        "the volume lost data that had been synced: it holds batch {found}, batch {expected} had been durable"
+        "the volume lost data that had been synced: it holds batch {found}, batch {expected} had been durable. \
+         {REPAIR_ADVICE}"
     )]
     LostTail {
         /// Number of the newest batch that is there.
@@ -120,6 +122,14 @@ pub enum StoreError {
         known: u32,
         /// Version of the program that wrote it.
         written_by: String,
+    },
+    /// The directory holds something else.
+    #[error("{place} is no database of a broker, and {missing} is missing: choose another data directory")]
+    Foreign {
+        /// What stands where the database would be.
+        place: String,
+        /// The file of ours that is not there.
+        missing: String,
     },
     /// Another process has the directory open.
     #[error("another process uses the data directory {0}: stop it, or choose another directory")]

@@ -6,6 +6,7 @@ mod command;
 mod epochs;
 mod patch;
 mod rows;
+mod salvage;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};

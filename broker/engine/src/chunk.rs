@@ -28,6 +28,11 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// The row of a chunk that holds nothing any more; its first sequence is `first`.
+    pub fn empty_row(first: u64) -> Vec<u8> {
+        Self::encode(|out| _ = out.int(first).int(0))
+    }
+
     /// The slot of a sequence.
     pub fn slot(&self, sequence: u64) -> Option<&Slot> {
         self.slots.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)

@@ -8,6 +8,7 @@
 
 mod open;
 mod rows;
+mod salvage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -7,6 +7,7 @@ mod kept;
 mod receive;
 mod remains;
 mod rows;
+mod salvage;
 mod send;
 mod tables;
 

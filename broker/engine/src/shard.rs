@@ -6,6 +6,7 @@
 
 mod queues;
 mod rows;
+mod salvage;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use crate::outcome::{Deleted, Digest, Effects, Moved, Outcome, Refusal, Totals};
 use crate::queue::{Context, Move, Queue};
 use crate::row::{Dirty, RowKey};
 
+pub use salvage::{MessageState, MessageView, Seen};
 pub use view::{Counts, Sizes};
 
 /// The state machine of one shard.

@@ -21,6 +21,7 @@ use super::hub::Hub;
 use super::keys::{self, Space};
 use super::log::{GroupLog, encode_hard_state};
 use super::machine::Machine;
+use super::offline::row_name;
 use super::pages::PageCache;
 use super::snapshot::{Receiving, Sending};
 use super::{Fatal, GroupId, NodeId, PeerBody};
@@ -129,12 +130,13 @@ impl<T> Group<T> {
             let Some((last, _)) = rows.last() else { break };
             from = [&last[..], &b"\0"[..]].concat().into();
             for (key, row) in &rows {
-                let damaged = |error: cmq_engine::codec::DecodeError| StoreError::Damaged {
-                    place: format!("state of group {}", id.0),
+                let damaged = |what: String, error: &cmq_engine::codec::DecodeError| StoreError::Damaged {
+                    place: format!("state of group {}, {what}", id.0),
                     detail: error.to_string(),
                 };
-                let key = RowKey::decode(Space::strip(key)).map_err(damaged)?;
-                machine.restore(&key, row).map_err(damaged)?;
+                let key = RowKey::decode(Space::strip(key))
+                    .map_err(|error| damaged("a row without a proper key".to_owned(), &error))?;
+                machine.restore(&key, row).map_err(|error| damaged(row_name(&key), &error))?;
             }
         }
         machine.finish_restore();

@@ -48,7 +48,7 @@ impl Progress {
         out.bytes.into()
     }
 
-    fn decode(row: &[u8]) -> Result<Self, cmq_engine::codec::DecodeError> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, cmq_engine::codec::DecodeError> {
         let mut from = Reader::with_format(row, FORMAT, "the progress of a group")?;
         let (incarnation, clean_from) = (from.int32()?, from.int32()?);
         let (applied, truncated) = ((from.int()?, from.int()?), (from.int()?, from.int()?));
@@ -64,7 +64,7 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Bytes {
     out.bytes.into()
 }
 
-fn decode_hard_state(row: &[u8]) -> Result<HardState, cmq_engine::codec::DecodeError> {
+pub(crate) fn decode_hard_state(row: &[u8]) -> Result<HardState, cmq_engine::codec::DecodeError> {
     let mut from = Reader::with_format(row, FORMAT, "a hard state")?;
     Ok(HardState { term: from.int()?, vote: from.int()?, commit: from.int()?, ..HardState::default() })
 }

@@ -8,6 +8,7 @@ use cmq_engine::chunk::{Chunk, ChunkKey, Pages};
 use cmq_engine::row::RowKey;
 
 use super::keys::Space;
+use super::offline::row_name;
 use crate::storage::{Store, StoreError, Tree};
 
 /// The pages of one group: rows on their way to disk, and those that were read lately.
@@ -66,7 +67,10 @@ impl PageCache {
 
     fn read(&mut self, key: &ChunkKey, space: Space, store: &dyn Store) -> Result<Arc<Chunk>, StoreError> {
         let row_key = space.row(&RowKey::Chunk(*key));
-        let damaged = |detail: &str| StoreError::Damaged { place: format!("{key:?}"), detail: detail.into() };
+        let damaged = |detail: &str| StoreError::Damaged {
+            place: format!("group {}, {}", space.group.0, row_name(&RowKey::Chunk(*key))),
+            detail: detail.into(),
+        };
         let row = match self.writing.get(key) {
             Some((_, row)) => row.clone(),
             None => store.get(Tree::State, &row_key)?.ok_or_else(|| damaged("the row is missing"))?,

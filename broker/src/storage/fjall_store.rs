@@ -7,7 +7,7 @@
 //! every read. Rows of `state` and `meta` rely on these. Rows of `log` carry one of their own from the layer above, for
 //! they live longest and are what a client gets to see.
 
-mod open;
+pub(super) mod open;
 mod trees;
 mod write;
 
@@ -155,7 +155,18 @@ impl FjallStore {
         self.inner
             .db
             .persist(PersistMode::Buffer)
-            .map_err(|error| open::refused("flush or compact in the background", &error))
+            .map_err(|error| self.refused("flush or compact in the background", &error))
+    }
+
+    /// Why a write failed, with the room that is left: a full volume is the usual cause, and fjall's own text may not say it.
+    fn refused(&self, what: &'static str, error: &fjall::Error) -> StoreError {
+        match (open::refused(what, error), Volume::of(&self.inner.dir)) {
+            (StoreError::Io(what, detail), Ok(volume)) => {
+                let (free, dir) = (volume.free, self.inner.dir.display());
+                StoreError::Io(what, format!("{detail}; {free} bytes are free on the volume of {dir}"))
+            }
+            (error, _) => error,
+        }
     }
 
     /// Makes everything written so far durable.
@@ -296,7 +307,7 @@ impl FjallStore {
 }
 
 /// A small value keeps neither its block nor its commit in memory.
-fn detached(value: Bytes) -> Bytes {
+pub(super) fn detached(value: Bytes) -> Bytes {
     if value.len() < SHARED_VALUE_BYTES_MIN { Bytes::copy_from_slice(&value) } else { value }
 }
 

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::StoreError;
 use super::files::io_error;
 use super::format::{BATCH_KEY, BatchRow};
-use super::{REPAIR_ADVICE, StoreError};
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -79,7 +79,7 @@ pub(super) fn check(dir: &Path, synced: u64) -> Result<JournalReport, StoreError
 fn damaged(path: &Path, offset: usize, why: &str) -> StoreError {
     StoreError::Damaged {
         place: path.display().to_string(),
-        detail: format!("the batch at byte {offset} is not whole, {why}. {REPAIR_ADVICE}"),
+        detail: format!("the batch at byte {offset} is not whole, {why}"),
     }
 }
 
@@ -100,6 +100,75 @@ fn journals(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
+/// Where the journals stop being whole, when it is not at their end.
+#[derive(Debug)]
+pub(super) struct Break {
+    /// The journal.
+    pub(super) path: PathBuf,
+    /// Bytes of whole batches before the break.
+    pub(super) offset: usize,
+    /// What is wrong there.
+    pub(super) why: String,
+    /// The newest batch number that anything behind the break names; 0: none does.
+    pub(super) beyond: u64,
+    /// Journals behind that one.
+    pub(super) later: Vec<PathBuf>,
+}
+
+/// What the journals hold, read without changing them.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// The newest batch row before a break.
+    pub(super) newest: Option<BatchRow>,
+    /// Sequence number of the newest whole batch.
+    pub(super) seqno: Option<u64>,
+    /// The first break.
+    pub(super) broken: Option<Break>,
+}
+
+/// Looks for the first break in the journals of `dir`.
+pub(super) fn survey(dir: &Path) -> Result<Survey, StoreError> {
+    let mut survey = Survey::default();
+    let mut report = JournalReport::default();
+    let paths = journals(dir)?;
+    for (at, path) in paths.iter().enumerate() {
+        let bytes = std::fs::read(path).map_err(|error| io_error("read a journal", path, &error))?;
+        if let Some(broken) = &mut survey.broken {
+            broken.later.push(path.clone());
+            broken.beyond = broken.beyond.max(newest_in(&bytes));
+            continue;
+        }
+        let (whole, why) = walk(&bytes, &mut survey.seqno, &mut report);
+        let tail = &bytes[whole..];
+        let why = match why {
+            Some(why) => why,
+            None if tail.iter().all(|byte| *byte == 0) => continue,
+            None if at + 1 < paths.len() => "it was complete when it was closed".to_owned(),
+            None => "its last batch is torn".to_owned(),
+        };
+        let beyond = newest_in(tail);
+        survey.broken = Some(Break { path: path.clone(), offset: whole, why, beyond, later: Vec::new() });
+    }
+    survey.newest = report.newest;
+    Ok(survey)
+}
+
+/// The newest batch that whole batches anywhere in these bytes are, or name as synced.
+fn newest_in(bytes: &[u8]) -> u64 {
+    let (mut at, mut newest) = (0, 0);
+    while let Some(skip) = bytes[at..].iter().position(|byte| *byte == START) {
+        at += skip;
+        match Batch::read(&bytes[at..]) {
+            Some(batch) => {
+                newest = batch.row.map_or(newest, |row| newest.max(row.number).max(row.synced));
+                at += batch.length;
+            }
+            None => at += 1,
+        }
+    }
+    newest
+}
+
 /// Walks whole batches from the start; answers where they end.
 fn read_whole_batches(
     bytes: &[u8],
@@ -107,25 +176,33 @@ fn read_whole_batches(
     last_seqno: &mut Option<u64>,
     report: &mut JournalReport,
 ) -> Result<usize, StoreError> {
+    match walk(bytes, last_seqno, report) {
+        (whole, None) => Ok(whole),
+        (offset, Some(why)) => Err(damaged(path, offset, &why)),
+    }
+}
+
+/// Walks whole batches; answers where they end, and why it stopped before a batch that is whole.
+fn walk(bytes: &[u8], last_seqno: &mut Option<u64>, report: &mut JournalReport) -> (usize, Option<String>) {
     let mut rest = bytes;
     while let Some(batch) = Batch::read(rest) {
         let offset = bytes.len() - rest.len();
         // The sequence number stands outside fjall's checksum; it gives it away by falling out of line.
         if last_seqno.is_some_and(|last| batch.seqno <= last) {
-            return Err(damaged(path, offset, "for its sequence number is out of order"));
+            return (offset, Some("for its sequence number is out of order".to_owned()));
         }
-        *last_seqno = Some(batch.seqno);
         if let Some(row) = batch.row {
             if let Some(newest) = report.newest.filter(|newest| row.first != newest.number + 1) {
                 let why = format!("for it starts with batch {}, after batch {}", row.first, newest.number);
-                return Err(damaged(path, offset, &why));
+                return (offset, Some(why));
             }
             report.oldest.get_or_insert(row.first);
             report.newest = Some(row);
         }
+        *last_seqno = Some(batch.seqno);
         rest = &rest[batch.length..];
     }
-    Ok(bytes.len() - rest.len())
+    (bytes.len() - rest.len(), None)
 }
 
 /// Looks for a whole batch anywhere in the bytes after the break, and for its word that batches beyond `held` had been

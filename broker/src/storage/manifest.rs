@@ -10,7 +10,8 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::StoreError;
-use super::files::io_error;
+use super::files::{io_error, write_whole};
+use super::offline::TreeFault;
 
 /// Numbers of the trees: fjall's own list of trees, then ours in the order in which they were made.
 const TREES: [&str; 4] = ["0", "1", "2", "3"];
@@ -32,6 +33,54 @@ pub(super) fn check(db_dir: &Path, is_complete: bool) -> Result<(), StoreError> 
         }
     }
     Ok(())
+}
+
+/// What is wrong with each tree, and whether [`mend`] can help.
+pub(super) fn faults(db_dir: &Path, is_complete: bool) -> Result<Vec<TreeFault>, StoreError> {
+    let mut faults = Vec::new();
+    for (tree, name) in TREES.into_iter().zip(["the list of trees", "log", "state", "meta"]) {
+        let path = db_dir.join("keyspaces").join(tree);
+        let checked = match std::fs::read(path.join("current")) {
+            Ok(current) => check_tree(&path, &current),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_complete => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(damaged(&path, "the file \"current\" is missing"))
+            }
+            Err(error) => return Err(io_error("read a manifest", &path, &error)),
+        };
+        match checked {
+            Ok(()) => {}
+            Err(StoreError::Damaged { detail, .. }) => {
+                let is_mendable = newest_manifest(&path).is_some() && detail.contains("\"current\"");
+                faults.push(TreeFault { path, tree: name, what: detail, is_mendable });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(faults)
+}
+
+/// Writes the file `current` of a tree anew, so that it names the newest manifest. A manifest has no checksum but
+/// the one in `current`; fjall reads it whole when it opens.
+pub(super) fn mend(dir: &Path) -> Result<(), StoreError> {
+    let Some((number, bytes)) = newest_manifest(dir) else {
+        return Err(damaged(dir, "no manifest is there"));
+    };
+    let mut current = number.to_le_bytes().to_vec();
+    current.extend(xxh3_128(&bytes).to_le_bytes());
+    current.push(CHECKSUM_XXH3);
+    write_whole(&dir.join("current"), &current)
+}
+
+/// The newest manifest of a tree. What older ones list that it does not is still in the journals, or merged.
+fn newest_manifest(dir: &Path) -> Option<(u64, Vec<u8>)> {
+    let manifests = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let number = path.file_name()?.to_str()?.strip_prefix('v')?.parse::<u64>().ok()?;
+        Some((number, path))
+    });
+    let (number, path) = manifests.max()?;
+    Some((number, std::fs::read(path).ok()?))
 }
 
 fn check_tree(dir: &Path, current: &[u8]) -> Result<(), StoreError> {
@@ -57,8 +106,5 @@ fn check_tree(dir: &Path, current: &[u8]) -> Result<(), StoreError> {
 }
 
 fn damaged(place: &Path, what: &str) -> StoreError {
-    StoreError::Damaged {
-        place: place.display().to_string(),
-        detail: format!("{what}. {}", super::REPAIR_ADVICE),
-    }
+    StoreError::Damaged { place: place.display().to_string(), detail: what.to_owned() }
 }

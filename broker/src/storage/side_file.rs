@@ -41,17 +41,17 @@ impl SideFile {
             .write(true)
             .open(path)
             .map_err(|error| missing_or_unreadable(path, &error))?;
-        let slots = [0, SLOT_SPACING].map(|at| {
-            let mut slot = [0; SLOT_BYTES];
-            file.read_exact_at(&mut slot, at).ok()?;
-            decode(&slot)
-        });
-        let newest = slots.into_iter().flatten().max();
-        let (round, number) = newest.ok_or_else(|| StoreError::Damaged {
-            place: path.display().to_string(),
-            detail: "neither of its slots is whole, so nobody knows what had been synced".to_owned(),
-        })?;
+        let (round, number) = newest_slot(&file, path)?;
         Ok(Self { file, round, number })
+    }
+
+    /// The newest number in the file, which stays as it is; None when there is no file.
+    pub(super) fn read(path: &Path) -> Result<Option<u64>, StoreError> {
+        match File::open(path) {
+            Ok(file) => newest_slot(&file, path).map(|(_, number)| Some(number)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open the file of the last durable batch", path, &error)),
+        }
     }
 
     /// The newest number that was stored.
@@ -69,6 +69,18 @@ impl SideFile {
         (self.round, self.number) = (round, number);
         Ok(())
     }
+}
+
+fn newest_slot(file: &File, path: &Path) -> Result<(u64, u64), StoreError> {
+    let slots = [0, SLOT_SPACING].map(|at| {
+        let mut slot = [0; SLOT_BYTES];
+        file.read_exact_at(&mut slot, at).ok()?;
+        decode(&slot)
+    });
+    slots.into_iter().flatten().max().ok_or_else(|| StoreError::Damaged {
+        place: path.display().to_string(),
+        detail: "neither of its slots is whole, so nobody knows what had been synced".to_owned(),
+    })
 }
 
 fn missing_or_unreadable(path: &Path, error: &io::Error) -> StoreError {

@@ -14,11 +14,11 @@ use super::super::options::{FJALL_WORKERS, JOURNAL_BYTES_SEALED, OPEN_FILES_MAX,
 use super::super::pressure::Counters;
 use super::super::side_file::SideFile;
 use super::super::space::{Ballast, Space, Volume};
-use super::super::{REPAIR_ADVICE, StoreError, Tree, journal, manifest};
+use super::super::{StoreError, Tree, journal, manifest};
 use super::{ALL_TREES, FjallStore, Inner, trees};
 
 /// fjall writes this file last when it makes a database.
-const FJALL_MARKER: &str = "version";
+pub(in super::super) const FJALL_MARKER: &str = "version";
 
 pub(super) fn open(options: &Options) -> Result<FjallStore, StoreError> {
     let dir = &options.dir;
@@ -74,12 +74,9 @@ fn open_side_file(dir: &Path) -> Result<SideFile, StoreError> {
     let has_database = db_dir.join(FJALL_MARKER).exists();
     if !has_database && !path.exists() {
         if db_dir.exists() {
-            return Err(StoreError::Damaged {
+            return Err(StoreError::Foreign {
                 place: db_dir.display().to_string(),
-                detail: format!(
-                    "it is no database, and {} is missing: this is no data directory of ours, choose another one",
-                    path.display()
-                ),
+                missing: path.display().to_string(),
             });
         }
         SideFile::create(&path)?;
@@ -100,7 +97,10 @@ fn open_side_file(dir: &Path) -> Result<SideFile, StoreError> {
     Ok(side_file)
 }
 
-fn open_database(db_dir: &Path, cache_bytes: u64) -> Result<(Database, [Keyspace; 3]), StoreError> {
+pub(in super::super) fn open_database(
+    db_dir: &Path,
+    cache_bytes: u64,
+) -> Result<(Database, [Keyspace; 3]), StoreError> {
     let open = || {
         let db = Database::builder(db_dir)
             .cache_size(cache_bytes)
@@ -147,7 +147,7 @@ fn check_journals_reach_tables(
 }
 
 /// The number in the batch row, as of before a sequence number. Every commit writes it, so it tells what a tree holds.
-fn batch_number(meta: &Keyspace, before: SeqNo) -> Result<u64, StoreError> {
+pub(in super::super) fn batch_number(meta: &Keyspace, before: SeqNo) -> Result<u64, StoreError> {
     let row = meta
         .tree
         .get(BATCH_KEY, before)
@@ -180,7 +180,7 @@ fn write_format(db: &Database, meta: &Keyspace, last_batch: u64) -> Result<(), S
 }
 
 fn damaged(place: &Path, detail: &str) -> StoreError {
-    StoreError::Damaged { place: place.display().to_string(), detail: format!("{detail}. {REPAIR_ADVICE}") }
+    StoreError::Damaged { place: place.display().to_string(), detail: detail.to_owned() }
 }
 
 /// Why a database did not open.
@@ -218,7 +218,7 @@ fn is_refusal(error: &std::io::Error) -> bool {
 }
 
 /// Why a read failed.
-pub(super) fn read_error(place: &Path, tree: Tree, error: &fjall::Error) -> StoreError {
+pub(in super::super) fn read_error(place: &Path, tree: Tree, error: &fjall::Error) -> StoreError {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) if is_refusal(error) => {
             io_error("read a row", place, error)

@@ -122,7 +122,7 @@ fn a_foreign_directory_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("db")).unwrap();
     std::fs::write(dir.path().join("db/precious"), "data").unwrap();
-    assert!(matches!(FjallStore::open(&options(dir.path())), Err(StoreError::Damaged { .. })));
+    assert!(matches!(FjallStore::open(&options(dir.path())), Err(StoreError::Foreign { .. })));
     assert!(dir.path().join("db/precious").exists());
 }
 

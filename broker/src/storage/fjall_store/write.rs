@@ -8,7 +8,7 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use super::super::format::{BATCH_KEY, BatchRow};
 use super::super::options::SHARED_VALUE_BYTES_MIN;
 use super::super::{Batch, StoreError, Tree, Write};
-use super::{FjallStore, open};
+use super::FjallStore;
 
 impl FjallStore {
     /// Commits batches as one. They must be consecutive. With `Buffer` they survive the process but
@@ -36,7 +36,7 @@ impl FjallStore {
         }
         let row = BatchRow { first: oldest.number, number: newest, synced: self.durable_batch() };
         all.insert(self.tree(Tree::Meta), BATCH_KEY, row.encode());
-        all.commit().map_err(|error| open::refused("commit a batch", &error))?;
+        all.commit().map_err(|error| self.refused("commit a batch", &error))?;
 
         let bytes = batches.iter().map(Batch::bytes).sum();
         self.counters().deleted(deletes);
