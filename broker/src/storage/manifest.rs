@@ -18,6 +18,8 @@ const TREES: [&str; 4] = ["0", "1", "2", "3"];
 /// Number of the manifest, its checksum, and which kind of checksum it is.
 const CURRENT_BYTES: usize = 8 + 16 + 1;
 const CHECKSUM_XXH3: u8 = 0;
+/// Either of the two files may be the damaged one.
+const NO_FIT: &str = "the manifest does not fit its checksum";
 
 /// Checks those that are there; all of them must be when `is_complete`, that is when batches were stored.
 pub(super) fn check(db_dir: &Path, is_complete: bool) -> Result<(), StoreError> {
@@ -51,7 +53,7 @@ pub(super) fn faults(db_dir: &Path, is_complete: bool) -> Result<Vec<TreeFault>,
         match checked {
             Ok(()) => {}
             Err(StoreError::Damaged { detail, .. }) => {
-                let is_mendable = newest_manifest(&path).is_some() && detail.contains("\"current\"");
+                let is_mendable = newest_manifest(&path).is_some() && !detail.contains(NO_FIT);
                 faults.push(TreeFault { path, tree: name, what: detail, is_mendable });
             }
             Err(error) => return Err(error),
@@ -95,12 +97,12 @@ fn check_tree(dir: &Path, current: &[u8]) -> Result<(), StoreError> {
     let bytes = match std::fs::read(&manifest) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(damaged(&manifest, "the manifest is missing"));
+            return Err(damaged(&manifest, "the manifest that the file \"current\" names is missing"));
         }
         Err(error) => return Err(io_error("read a manifest", &manifest, &error)),
     };
     if xxh3_128(&bytes) != u128::from_le_bytes(*checksum) {
-        return Err(damaged(&manifest, "the manifest does not fit its checksum"));
+        return Err(damaged(&manifest, NO_FIT));
     }
     Ok(())
 }
