@@ -154,6 +154,10 @@ fn plan(volume: &Volume, losses: &losses::Losses) -> Plan {
         plan.is_lossy = true;
         plan.lines.push(format!("{}: {}; what is left is written anew", fault.place, fault.detail));
     }
+    for block in &losses.blocks {
+        plan.rebuilds = true;
+        plan.lines.push(format!("{block}, cannot be read; what is left is written anew"));
+    }
     if !losses.lines.is_empty() {
         plan.rebuilds = true;
         plan.is_lossy = true;

@@ -8,6 +8,7 @@ use cmq_engine::message::LaneId;
 use cmq_engine::shard::{MessageState, Seen};
 
 use crate::inspect::volume::Volume;
+use crate::storage::Tree;
 
 /// Lost messages that are named one by one; beyond, they are only counted.
 const NAMED_MAX: usize = 1_000;
@@ -19,6 +20,8 @@ pub(super) struct Losses {
     pub(super) lines: Vec<String>,
     /// How many messages.
     pub(super) messages: u64,
+    /// Blocks of tables that cannot be read, whether or not anything that is needed lies in them.
+    pub(super) blocks: Vec<String>,
     /// Chunks that need a substitute, by the position of their shard among the groups.
     pub(super) chunks: Vec<(usize, ChunkKey)>,
 }
@@ -76,6 +79,15 @@ pub(super) fn find(volume: &mut Volume) -> Losses {
             }
         }
         group.give_up(&gone);
+    }
+    for group in groups.iter() {
+        let space = group.space();
+        for (tree, from) in [(Tree::Log, space.first()), (Tree::State, space.chunks())] {
+            let gaps = image.salvage(tree, &from, &space.end(), |_, _| ());
+            losses
+                .blocks
+                .extend(gaps.iter().map(|_| format!("a block of a table of {tree:?}, group {}", group.id.0)));
+        }
     }
     if losses.lines.len() >= NAMED_MAX {
         losses.lines.push(format!("… {} messages in all", losses.messages));
