@@ -4,7 +4,7 @@
 mod anew;
 mod show;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,11 +58,7 @@ pub struct GroupImage {
     /// What cannot be used.
     pub faults: Vec<Fault>,
     pub(crate) machine: Machine,
-    /// Whether the state is the one after `last`.
-    is_replayed: bool,
     closed: HashMap<ChunkKey, Bytes>,
-    /// Bodies that the replay let go of.
-    dead: HashSet<BodyRef>,
 }
 
 /// The number of shards; if its row cannot be read, the newest that has rows.
@@ -136,9 +132,7 @@ impl GroupImage {
             tail_bytes: 0,
             faults,
             machine: Machine::new(id),
-            is_replayed: has_log,
             closed: HashMap::new(),
-            dead: HashSet::new(),
         };
         group.restore(image, attributes);
         if !has_log {
@@ -268,7 +262,6 @@ impl GroupImage {
                         pages.insert(key, Arc::new(chunk));
                     }
                     let (_, effects) = shard.apply(command, first, &pages);
-                    self.dead.extend(effects.dead_bodies);
                     let closed = effects.closed_chunks.into_iter();
                     self.closed.extend(closed.map(|(key, row)| (key, Bytes::from(row))));
                     first.position += command.bodies() as u16;
@@ -282,6 +275,10 @@ impl GroupImage {
     /// A closed chunk; None when it cannot be read.
     pub fn chunk(&self, image: &Image, key: &ChunkKey) -> Option<Chunk> {
         read_chunk(image, &self.closed, self.space(), key)
+    }
+
+    fn chunk_row(&self, image: &Image, key: &ChunkKey) -> Option<Bytes> {
+        chunk_row(image, &self.closed, self.space(), key)
     }
 
     /// The bytes of a message.

@@ -1,23 +1,23 @@
 //! A group as it is written to a fresh volume.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cmq_engine::attributes::QueueId;
 use cmq_engine::chunk::{Chunk, ChunkKey};
 use cmq_engine::limits::CHUNK_MESSAGES;
-use cmq_engine::message::{BodyRef, LaneId};
+use cmq_engine::message::LaneId;
 use cmq_engine::row::RowKey;
-use cmq_engine::shard::Shard;
+use cmq_engine::shard::{Seen, Shard};
 use raft::eraftpb::HardState;
 
-use super::super::entry;
 use super::super::keys::{self, Space};
 use super::super::log::{Progress, encode_hard_state};
 use super::super::machine::Machine;
 use super::{Fault, GroupImage, row_name};
 use crate::storage::offline::Image;
-use crate::storage::{Tree, Write};
+use crate::storage::{Store, Tree, Write};
 
 /// Indexes that are left out after a loss, so that no address of a lost message is ever used again: more than any volume
 /// can lose, for journals are bounded.
@@ -74,35 +74,11 @@ impl GroupImage {
         for (key, row) in self.machine.export() {
             put(Write::Put(Tree::State, space.row(&key), row.into()));
         }
-        let mut put_chunk = |key: ChunkKey, row: Bytes| {
-            if self.machine.needs(&RowKey::Chunk(key)) {
-                put(Write::Put(Tree::State, space.row(&RowKey::Chunk(key)), row));
-            }
-        };
-        image.salvage(Tree::State, &space.chunks(), &space.end(), |key, row| {
-            if let Ok(RowKey::Chunk(key)) = RowKey::decode(Space::strip(&key))
-                && Chunk::decode(&row).is_ok()
-            {
-                put_chunk(key, row);
-            }
-        });
-        for (key, row) in &self.closed {
-            put_chunk(*key, row.clone());
-        }
-        for key in substitutes {
-            put_chunk(*key, Chunk::empty_row(key.number * CHUNK_MESSAGES).into());
-        }
+        self.put_chunks(image, substitutes, put);
+        self.put_messages(image, put);
         let mut newest = self.last.0;
-        image.salvage(Tree::Log, &space.first(), &space.end(), |key, row| {
-            let Some((index, position)) = Space::log_position(&key) else { return };
-            newest = newest.max(index);
-            let is_whole = entry::message_of(&row, &String::new).is_ok();
-            let is_dead = position
-                .checked_sub(1)
-                .is_some_and(|position| self.dead.contains(&BodyRef { index, position }));
-            if !is_dead && position > 0 && (index <= self.last.0 || !self.is_replayed) && is_whole {
-                put(Write::Put(Tree::Log, key, row));
-            }
+        image.salvage(Tree::Log, &space.first(), &space.end(), |key, _| {
+            newest = newest.max(Space::log_position(&key).map_or(0, |(index, _)| index));
         });
         let (term, vote, commit) = self.hard_state.unwrap_or((self.last.1, 0, 0));
         let index = if is_lossy { newest.max(commit) + INDEXES_SKIPPED } else { self.last.0 };
@@ -117,5 +93,50 @@ impl GroupImage {
         put(Write::Put(Tree::Meta, keys::progress(self.id), progress.encode()));
         let state = HardState { term, vote, commit: index, ..HardState::default() };
         put(Write::Put(Tree::Meta, keys::hard_state(self.id), encode_hard_state(&state)));
+    }
+
+    fn put_chunks(&self, image: &Image, substitutes: &[ChunkKey], put: &mut dyn FnMut(Write)) {
+        let space = self.space();
+        let mut put_chunk = |key: ChunkKey, row: Bytes| {
+            if self.machine.needs(&RowKey::Chunk(key)) {
+                put(Write::Put(Tree::State, space.row(&RowKey::Chunk(key)), row));
+            }
+        };
+        // Of queues that are gone, too: their messages have yet to be freed.
+        image.salvage(Tree::State, &space.chunks(), &space.end(), |key, row| {
+            if let Ok(RowKey::Chunk(key)) = RowKey::decode(Space::strip(&key))
+                && Chunk::decode(&row).is_ok()
+            {
+                put_chunk(key, row);
+            }
+        });
+        for (key, row) in &self.closed {
+            put_chunk(*key, row.clone());
+        }
+        for key in substitutes {
+            put_chunk(*key, Chunk::empty_row(key.number * CHUNK_MESSAGES).into());
+        }
+    }
+
+    /// Every message is read by itself, and so are the chunks: a scan loses what lies beside a block that cannot be read.
+    fn put_messages(&self, image: &Image, put: &mut dyn FnMut(Write)) {
+        let Machine::Shard(shard) = &self.machine else { return };
+        let space = self.space();
+        let put = RefCell::new(put);
+        shard.survey(
+            |key| {
+                let row = self.chunk_row(image, key)?;
+                let chunk = Chunk::decode(&row).ok()?;
+                (put.borrow_mut())(Write::Put(Tree::State, space.row(&RowKey::Chunk(*key)), row));
+                Some(chunk)
+            },
+            |seen| {
+                if let Seen::Message(message) = seen
+                    && let Ok(Some(row)) = image.get(Tree::Log, &space.body(message.body))
+                {
+                    (put.borrow_mut())(Write::Put(Tree::Log, space.body(message.body), row));
+                }
+            },
+        );
     }
 }
