@@ -71,7 +71,8 @@ pub(super) fn find(volume: &mut Volume) -> Losses {
                 }
             };
             shard.survey(|key| group.chunk(image, key), &mut visit);
-            for id in shard.queues().filter(|id| !names.contains_key(id)) {
+            // A shard that has forgotten the catalogue drops such queues at its next start: they were reported before.
+            for id in shard.queues().filter(|id| shard.revision() > 0 && !names.contains_key(id)) {
                 let counts = shard.counts(id).unwrap_or_default();
                 let all = counts.active + counts.in_flight + counts.delayed;
                 losses.messages += all;
