@@ -96,7 +96,7 @@ fn queues(volume: &Volume) -> Vec<Value> {
         shown.push(json!({
             "name": &*entry.name,
             "id": entry.id.0,
-            "declared_by": entry.owner.as_deref(),
+            "declared_by": entry.owner.as_ref().map(|owner| &*owner.name),
             "active": active,
             "in_flight": in_flight,
             "delayed": delayed,
