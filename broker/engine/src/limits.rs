@@ -8,6 +8,8 @@ pub const ENTRY_BODIES_MAX: usize = 1 << 12;
 pub const LOG_INDEX_MAX: u64 = (1 << 42) - 1;
 /// Messages that a lane ever takes: as many as bodies can be numbered.
 pub const SEQUENCE_MAX: u64 = 1 << 54;
+/// Bytes after which one receive hands out nothing more: sixteen messages of the largest default size.
+pub const RECEIVE_BYTES_MAX: u64 = 1 << 20;
 /// Shards of a Broker: the shard takes 9 bits of a message id.
 pub const SHARDS_MAX: u16 = (1 << 9) - 1;
 /// Messages of one shard that have state of their own (in flight, delayed, returned); about 120 bytes of memory each.

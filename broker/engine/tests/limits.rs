@@ -4,7 +4,7 @@ use cmq_engine::attributes::{DeduplicationScope, QueueAttributes, QueueId, Queue
 use cmq_engine::catalogue::Change;
 use cmq_engine::chunk::Pages;
 use cmq_engine::command::{Command, NewMessage};
-use cmq_engine::limits::{DEDUPLICATION_IDS_MAX, LANES_MAX, RECORDS_MAX, STEPS_MAX};
+use cmq_engine::limits::{DEDUPLICATION_IDS_MAX, LANES_MAX, RECEIVE_BYTES_MAX, RECORDS_MAX, STEPS_MAX};
 use cmq_engine::message::BodyRef;
 use cmq_engine::outcome::{Effects, Outcome, Refusal};
 use cmq_engine::shard::Shard;
@@ -126,4 +126,38 @@ fn records() {
     assert!(matches!(bench.send(STANDARD, vec![delayed(0)]), Outcome::Sent(_)));
     assert!(matches!(bench.send(FIFO, vec![PLAIN]), Outcome::Sent(_)));
     assert!(matches!(bench.apply(&receive).0, Outcome::Received { deliveries, .. } if deliveries.len() == 1));
+}
+
+#[test]
+fn messages_of_a_queue() {
+    let mut bench = Bench::new();
+    let attributes =
+        QueueAttributes { max_messages: 3, max_in_flight: 2, max_delayed: 1, ..QueueAttributes::default() };
+    let changes = vec![Change::Put { queue: STANDARD, attributes }];
+    bench.apply(&Command::Catalogue { revision: 2, is_complete: false, changes });
+    let delayed = NewMessage { delay_ms: Some(60_000), ..PLAIN };
+    assert!(matches!(bench.send(STANDARD, vec![delayed.clone()]), Outcome::Sent(_)));
+    assert_eq!(bench.send(STANDARD, vec![delayed]), Outcome::Refused(Refusal::TooManyDelayed));
+    assert_eq!(bench.send(STANDARD, vec![PLAIN; 3]), Outcome::Refused(Refusal::HeapFull));
+    assert!(matches!(bench.send(STANDARD, vec![PLAIN; 2]), Outcome::Sent(_)));
+    assert_eq!(bench.send(STANDARD, vec![PLAIN]), Outcome::Refused(Refusal::HeapFull));
+    let receive = Command::Receive { queue: STANDARD, max: 16, visibility_ms: None };
+    assert!(matches!(bench.apply(&receive).0, Outcome::Received { deliveries, .. } if deliveries.len() == 2));
+    assert_eq!(bench.apply(&receive).0, Outcome::Refused(Refusal::TooManyInFlight));
+}
+
+#[test]
+fn bytes_of_a_receive() {
+    let mut bench = Bench::new();
+    let part = NewMessage { bytes: (RECEIVE_BYTES_MAX / 4) as u32, ..PLAIN };
+    let whole = NewMessage { bytes: RECEIVE_BYTES_MAX as u32, ..PLAIN };
+    bench.send(STANDARD, [vec![part; 6], vec![whole; 2]].concat());
+    let receive = Command::Receive { queue: STANDARD, max: 16, visibility_ms: None };
+    let mut receives = Vec::new();
+    while let Outcome::Received { deliveries, .. } = bench.apply(&receive).0
+        && !deliveries.is_empty()
+    {
+        receives.push(deliveries.len());
+    }
+    assert_eq!(receives, [4, 3, 1]);
 }

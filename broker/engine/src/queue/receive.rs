@@ -4,7 +4,7 @@ use super::{Context, Queue};
 use crate::attributes::DeadLetterRule;
 use crate::faults::{self, Fault};
 use crate::lane::{Head, Record, Role};
-use crate::limits::CHUNK_MESSAGES;
+use crate::limits::{CHUNK_MESSAGES, RECEIVE_BYTES_MAX};
 use crate::message::{DeliveryId, LaneId, Slot};
 use crate::outcome::{Delivery, Outcome, Refusal};
 use crate::row::RowKey;
@@ -24,8 +24,13 @@ enum Taken {
     Cut,
 }
 
+/// Whether an answer has as many bytes as it may have.
+fn is_heavy(deliveries: &[Delivery]) -> bool {
+    deliveries.iter().map(|delivery| u64::from(delivery.bytes)).sum::<u64>() >= RECEIVE_BYTES_MAX
+}
+
 impl Queue {
-    /// Hands out up to `max` messages.
+    /// Hands out up to `max` messages, and none after [`RECEIVE_BYTES_MAX`].
     pub(crate) fn receive(
         &mut self,
         max: u16,
@@ -44,6 +49,7 @@ impl Queue {
         let mut deliveries = Vec::with_capacity(most.min(DELIVERIES_TYPICAL));
         let mut is_cut = false;
         while deliveries.len() < most
+            && !is_heavy(&deliveries)
             && !is_cut
             && let Some((_, _, id)) = self.ready.first().copied()
         {
@@ -72,7 +78,7 @@ impl Queue {
         context: &mut Context<'_>,
     ) -> bool {
         let before = deliveries.len();
-        while deliveries.len() < share {
+        while deliveries.len() < share && !is_heavy(deliveries) {
             match self.take(id, (deliveries.len() - before) as u32, until_ms, context) {
                 Taken::Message(delivery) => deliveries.push(delivery),
                 Taken::Dropped => {}
