@@ -19,6 +19,7 @@ use super::figures::Counters;
 use super::group::Group;
 use super::hub::Hub;
 use super::keys;
+use super::sizes::Sizes;
 use super::waiters::Waiters;
 use super::{Fatal, GroupId, Input, NodeId, Output, Token, World};
 use crate::storage::{Batch, Store, Tree};
@@ -127,6 +128,8 @@ impl<T: Token> Driver<T> {
             store,
             world,
             bodies: BodyCache::new(config.body_bytes),
+            sizes: Sizes::default(),
+            answered_bytes: 0,
             out: Output::default(),
             writes: Vec::new(),
             must_sync: false,
@@ -184,6 +187,7 @@ impl<T: Token> Driver<T> {
     /// Takes inputs and says what has to be done about them.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input<T>>, world: World) -> Output<T> {
         self.hub.world = world;
+        self.hub.answered_bytes = 0;
         if let Err(fatal) = self.try_turn(inputs) {
             return Output { fatal: Some(fatal), ..Output::default() };
         }

@@ -16,7 +16,7 @@ use raft::eraftpb::{self, Message, MessageType};
 use raft::{RawNode, StateRole};
 
 use super::entry;
-use super::fold::{Asker, ENTRY_BYTES_MAX, Fold};
+use super::fold::{Asker, Fold};
 use super::hub::Hub;
 use super::keys::{self, Space};
 use super::log::{GroupLog, encode_hard_state};
@@ -398,11 +398,6 @@ impl<T> Group<T> {
     /// Whether a checkpoint would write anything.
     pub(crate) fn is_dirty(&self) -> bool {
         self.machine.dirty_rows() > 0
-    }
-
-    /// Whether more requests may be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.fold.bytes() < 16 * ENTRY_BYTES_MAX
     }
 }
 

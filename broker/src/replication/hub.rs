@@ -12,6 +12,7 @@ use super::bodies::BodyCache;
 use super::driver::{Changes, Config};
 use super::figures::Counters;
 use super::fold::Asker;
+use super::sizes::Sizes;
 use super::waiters::{Waiter, Waiters};
 use super::{GroupId, NodeId, Output, PeerBody, PeerMessage, Reply, World};
 use crate::storage::{Store, Tree, Write};
@@ -22,6 +23,9 @@ pub(crate) struct Hub<T> {
     pub(crate) config: Config,
     pub(crate) world: World,
     pub(crate) bodies: BodyCache,
+    pub(crate) sizes: Sizes,
+    /// Bytes of messages that this turn has handed out.
+    pub(crate) answered_bytes: usize,
     pub(crate) out: Output<T>,
     /// The batch that is being built.
     pub(crate) writes: Vec<Write>,

@@ -5,15 +5,18 @@
 
 mod counters;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use cmq_engine::attributes::QueueId;
 use cmq_engine::catalogue::CatalogueEvent;
 use tokio::sync::{oneshot, watch};
 
 use super::driver::{Config, Driver};
+use super::share::Share;
 use super::{Fatal, Input, Reply, Request, World};
 use crate::storage::Room;
 use crate::storage::StoreError;
@@ -23,10 +26,12 @@ use counters::Counters;
 
 pub use counters::RuntimeFigures;
 
-/// Requests in the inbox at most.
-const REQUESTS_MAX: usize = 65_536;
+/// Requests in the inbox at most; their bytes are bounded by the memory for what comes in.
+pub const REQUESTS_MAX: usize = 32_768;
 /// What a request counts beside its bodies, in bytes.
 const REQUEST_BYTES: usize = 256;
+/// Looks at the driver that wait at most.
+pub const LOOKS_MAX: usize = 256;
 
 /// Where an answer goes.
 pub type Token = oneshot::Sender<Reply>;
@@ -54,8 +59,9 @@ enum Waiting {
 struct Mail {
     inputs: Vec<Input<Token>>,
     looks: Vec<Look>,
-    requests: usize,
-    bytes: usize,
+    taken: Share,
+    /// What each queue has in it; changes of the catalogue are of no queue.
+    shares: HashMap<Option<QueueId>, Share>,
     waiting: Waiting,
     failure: Option<StoreError>,
     is_over: bool,
@@ -64,7 +70,7 @@ struct Mail {
 struct Inbox {
     mail: Mutex<Mail>,
     arrived: Condvar,
-    bytes_max: usize,
+    max: Share,
     counters: Counters,
 }
 
@@ -111,12 +117,14 @@ impl NodeHandle {
         if mail.is_over {
             return Some(Reply::Stopping);
         }
-        if mail.requests >= REQUESTS_MAX || mail.bytes + bytes > self.inbox.bytes_max {
+        let (queue, total) = (request.queue(), mail.taken);
+        let share = mail.shares.entry(queue).or_default();
+        if !share.may_take(bytes, total, self.inbox.max) {
             self.inbox.counters.inbox_was_full();
-            return Some(Reply::Busy("too many requests wait for the driver"));
+            return Some(Reply::Busy("too many requests of this queue wait for the driver"));
         }
-        mail.requests += 1;
-        mail.bytes += bytes;
+        share.add(bytes);
+        mail.taken.add(bytes);
         mail.inputs.push(Input::Request(token, request));
         if mail.waiting == Waiting::Anything {
             mail.waiting = Waiting::No;
@@ -126,7 +134,7 @@ impl NodeHandle {
         None
     }
 
-    /// Runs `look` on the driver thread between two turns; None when the node is over.
+    /// Runs `look` on the driver thread between two turns; None when the node is over, or too many wait already.
     pub async fn look<R: Send + 'static>(
         &self,
         look: impl FnOnce(&Driver<Token>) -> R + Send + 'static,
@@ -134,7 +142,7 @@ impl NodeHandle {
         let (sender, answer) = oneshot::channel();
         {
             let mut mail = self.inbox.lock();
-            if mail.is_over {
+            if mail.is_over || mail.looks.len() >= LOOKS_MAX {
                 return None;
             }
             mail.looks.push(Box::new(move |driver| {
@@ -187,14 +195,14 @@ impl Node {
             mail: Mutex::new(Mail {
                 inputs: Vec::new(),
                 looks: Vec::new(),
-                requests: 0,
-                bytes: 0,
+                taken: Share::default(),
+                shares: HashMap::new(),
                 waiting: Waiting::No,
                 failure: None,
                 is_over: false,
             }),
             arrived: Condvar::new(),
-            bytes_max: inbound_bytes,
+            max: Share { requests: REQUESTS_MAX, bytes: inbound_bytes },
             counters: Counters::new(),
         });
         let world = clock.world(&store);
@@ -360,19 +368,100 @@ impl<E: FnMut(CatalogueEvent)> Turning<E> {
             };
         }
         mail.waiting = Waiting::No;
-        mail.requests = 0;
-        mail.bytes = 0;
+        mail.taken = Share::default();
+        mail.shares.clear();
         std::mem::swap(&mut mail.inputs, inputs);
         Ok(std::mem::take(&mut mail.looks))
     }
 }
 
 impl Request {
+    fn queue(&self) -> Option<QueueId> {
+        match self {
+            Self::Catalogue(_) => None,
+            Self::Send { queue, .. } | Self::Receive { queue, .. } | Self::Count(queue) => Some(*queue),
+            Self::Delete { deliveries, .. } => deliveries.first().map(|delivery| delivery.queue.queue),
+        }
+    }
+
     /// Bytes of the bodies.
     fn bytes(&self) -> usize {
         match self {
             Self::Send { bodies, .. } => bodies.iter().map(Bytes::len).sum(),
             _ => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(max: Share) -> NodeHandle {
+        let mail = Mail {
+            inputs: Vec::new(),
+            looks: Vec::new(),
+            taken: Share::default(),
+            shares: HashMap::new(),
+            waiting: Waiting::No,
+            failure: None,
+            is_over: false,
+        };
+        NodeHandle { inbox: Arc::new(Inbox {
+            mail: Mutex::new(mail),
+            arrived: Condvar::new(),
+            max,
+            counters: Counters::new(),
+        }) }
+    }
+
+    fn send(queue: u32, bytes: usize) -> Request {
+        Request::Send {
+            queue: QueueId(queue),
+            messages: Vec::new(),
+            bodies: vec![vec![0; bytes].into()],
+            home: None,
+        }
+    }
+
+    /// How many requests the inbox takes before it refuses one.
+    fn fill(handle: &NodeHandle, request: &Request) -> usize {
+        let is_taken = |_: &usize| match handle.post(oneshot::channel().0, request.clone()) {
+            None => true,
+            Some(Reply::Busy(_)) => false,
+            other => panic!("{other:?}"),
+        };
+        (0..).take_while(is_taken).count()
+    }
+
+    #[test]
+    fn the_inbox_is_bounded_and_shared_by_queues() {
+        let receive =
+            |queue| Request::Receive { queue: QueueId(queue), max: 1, wait_ms: 0, visibility_ms: None };
+        for request in [send(1, 0), receive(1), Request::Count(QueueId(1))] {
+            let handle = handle(Share { requests: 100, bytes: 1 << 20 });
+            assert_eq!(fill(&handle, &request), 50);
+            assert_eq!(fill(&handle, &receive(2)), 25);
+            assert_eq!(fill(&handle, &send(3, 10)), 13);
+        }
+        let handle = handle(Share { requests: 1_000, bytes: 100 * (REQUEST_BYTES + 1_000) });
+        assert_eq!(fill(&handle, &send(1, 1_000)), 50);
+        assert_eq!(fill(&handle, &send(2, 1_000)), 25);
+    }
+
+    #[tokio::test]
+    async fn looks_are_bounded() {
+        let handle = handle(Share { requests: 1, bytes: 1 << 20 });
+        let looks: Vec<_> = (0..LOOKS_MAX)
+            .map(|_| {
+                let handle = handle.clone();
+                tokio::spawn(async move { handle.look(|_| ()).await })
+            })
+            .collect();
+        while handle.inbox.lock().looks.len() < LOOKS_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(handle.look(|_| ()).await, None);
+        looks.into_iter().for_each(|look| look.abort());
     }
 }

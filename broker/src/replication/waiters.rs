@@ -7,9 +7,9 @@ use cmq_engine::attributes::QueueId;
 use super::Token;
 
 /// Waiters of one queue at most.
-pub(crate) const WAITERS_PER_QUEUE_MAX: usize = 10_000;
+pub const WAITERS_PER_QUEUE_MAX: usize = 10_000;
 /// Waiters of a node at most.
-pub(crate) const WAITERS_MAX: usize = 100_000;
+pub const WAITERS_MAX: usize = 100_000;
 
 /// A receive that waits, or is on its way through the log.
 #[derive(Debug)]
@@ -113,5 +113,39 @@ impl<T> Waiters<T> {
     pub(crate) fn drain(&mut self) -> Vec<Waiter<T>> {
         self.deadlines.clear();
         std::mem::take(&mut self.queues).into_values().flat_map(BTreeMap::into_values).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(queue: u32, ticket: u64) -> Waiter<u64> {
+        let queue = QueueId(queue);
+        Waiter { token: ticket, queue, max: 1, visibility_ms: None, deadline_ms: ticket, ticket, claim: 0 }
+    }
+
+    #[test]
+    fn a_queue_and_the_node_are_bounded() {
+        let mut waiters = Waiters::default();
+        let mut ticket = 0;
+        let mut fill = |waiters: &mut Waiters<u64>, queue| {
+            let before = waiters.len();
+            ticket += 1;
+            while waiters.push(waiter(queue, ticket)).is_ok() {
+                ticket += 1;
+            }
+            waiters.len() - before
+        };
+        for queue in 1..=10 {
+            assert_eq!(fill(&mut waiters, queue), WAITERS_PER_QUEUE_MAX);
+        }
+        assert_eq!(waiters.len(), WAITERS_MAX);
+        assert_eq!(fill(&mut waiters, 11), 0);
+        assert_eq!(
+            waiters.pop(QueueId(3)).map(|waiter| waiter.ticket),
+            Some(2 * WAITERS_PER_QUEUE_MAX as u64 + 3)
+        );
+        assert_eq!((fill(&mut waiters, 11), fill(&mut waiters, 3)), (1, 0));
     }
 }

@@ -12,6 +12,9 @@ use crate::replication::group::Group;
 use crate::replication::waiters::Waiter;
 use crate::replication::{Fatal, GroupId, Reply, Request, Token};
 
+/// What a caller is told whose queue has its share of what may wait for the disk.
+const TOO_MANY_WAIT: &str = "too many requests of this queue wait for the disk";
+
 impl<T: Token> Driver<T> {
     pub(super) fn request(&mut self, token: T, request: Request) -> Result<(), Fatal> {
         if self.hub.is_stopping {
@@ -21,10 +24,10 @@ impl<T: Token> Driver<T> {
         match request {
             Request::Catalogue(command) => {
                 let group = &mut self.groups[0];
-                if group.is_serving() {
-                    group.fold.push_catalogue(Some(token), command);
-                } else {
+                if !group.is_serving() {
                     self.hub.out.replies.push((token, Reply::NotLeader));
+                } else if let Err(Some(token)) = group.fold.push_catalogue(Some(token), command) {
+                    self.hub.out.replies.push((token, Reply::Busy("too many changes of queues wait")));
                 }
             }
             Request::Send { queue, messages, bodies, home } => {
@@ -49,12 +52,13 @@ impl<T: Token> Driver<T> {
                         self.hub.out.replies.push((token, Reply::NotLeader))
                     }
                     Some(group) => {
+                        let queue = deliveries.first().map(|delivery| delivery.queue.queue);
+                        if !queue.is_none_or(|queue| group.fold.has_room(queue, 0)) {
+                            self.hub.out.replies.push((token, Reply::Busy(TOO_MANY_WAIT)));
+                            return;
+                        }
                         let command = Command::Delete { deliveries, stale };
-                        group.fold.push(Operation {
-                            asker: Asker::Client(token),
-                            command,
-                            bodies: Vec::new(),
-                        });
+                        group.fold.push(Operation::new(Asker::Client(token), command, Vec::new(), 0));
                     }
                 }
             }
@@ -103,10 +107,12 @@ impl<T: Token> Driver<T> {
                     Some(refusal) if refusal != Refusal::QueueMissing || !is_behind => {
                         Reply::Refused(refusal)
                     }
-                    _ if !group.has_room() => Reply::Busy("too many sends wait for the disk"),
+                    _ if !group.fold.has_room(queue, bodies.iter().map(Bytes::len).sum()) => {
+                        Reply::Busy(TOO_MANY_WAIT)
+                    }
                     _ => {
                         let command = Command::Send { queue, messages };
-                        group.fold.push(Operation { asker: Asker::Client(token), command, bodies });
+                        group.fold.push(Operation::new(Asker::Client(token), command, bodies, 0));
                         return;
                     }
                 }
@@ -166,6 +172,8 @@ impl<T: Token> Driver<T> {
                 let claimed = self.hub.claims.get(&waiter.queue).copied().unwrap_or(0);
                 if waits && available <= claimed && claimed > 0 {
                     self.hub.park(waiter);
+                } else if !self.groups[at].fold.has_room(waiter.queue, 0) {
+                    self.hub.out.replies.push((waiter.token, Reply::Busy(TOO_MANY_WAIT)));
                 } else {
                     self.forward(waiter, at, available.saturating_sub(claimed));
                 }
@@ -187,7 +195,8 @@ impl<T: Token> Driver<T> {
         }
     }
 
-    /// Puts a receive on its way through the log of a shard.
+    /// Puts a receive on its way through the log of a shard. One that has waited goes whatever else waits there: it has
+    /// its place already.
     fn forward(&mut self, mut waiter: Waiter<T>, at: usize, unclaimed: u64) {
         let queue = waiter.queue;
         let group = &mut self.groups[at];
@@ -199,7 +208,8 @@ impl<T: Token> Driver<T> {
         waiter.claim = unclaimed.clamp(1, u64::from(waiter.max));
         *self.hub.claims.entry(queue).or_default() += waiter.claim;
         let command = Command::Receive { queue, max: waiter.max, visibility_ms: waiter.visibility_ms };
-        group.fold.push(Operation { asker: Asker::Receive(waiter), command, bodies: Vec::new() });
+        let message_bytes = self.hub.sizes.of(queue);
+        group.fold.push(Operation::new(Asker::Receive(waiter), command, Vec::new(), message_bytes));
     }
 
     fn available(&self, queue: QueueId) -> u64 {

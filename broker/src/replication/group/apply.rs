@@ -15,7 +15,7 @@ use raft::eraftpb;
 
 use super::{Group, Proposal};
 use crate::replication::entry::{self, Commands};
-use crate::replication::fold::Asker;
+use crate::replication::fold::{Asker, TURN_ANSWER_BYTES_MAX};
 use crate::replication::hub::Hub;
 use crate::replication::machine::Machine;
 use crate::replication::waiters::Waiter;
@@ -250,6 +250,17 @@ impl<T> Group<T> {
             Outcome::Done | Outcome::Sent(_) | Outcome::Deleted(_) => Vec::new(),
         };
         let (space, applied) = (self.space(), self.applied().0);
+        let bytes: usize = deliveries.iter().map(|delivery| delivery.bytes as usize).sum();
+        hub.sizes.saw(waiter.queue, bytes / deliveries.len().max(1));
+        if hub.answered_bytes > 0 && hub.answered_bytes + bytes > TURN_ANSWER_BYTES_MAX {
+            // Rare, for the fold takes few receives of a queue of large messages. They come back when their lease ends.
+            hub.woken.insert(waiter.queue);
+            hub.out
+                .replies
+                .push((waiter.token, Reply::Busy("too many messages are on their way to their receivers")));
+            return Ok(());
+        }
+        hub.answered_bytes += bytes;
         let mut received = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let is_first = delivery.receive_count == 1;

@@ -9,13 +9,11 @@ use raft::StateRole;
 
 use super::{Group, Proposal, raft_failure};
 use crate::replication::entry::{self, Commands};
-use crate::replication::fold::Operation;
+use crate::replication::fold::{Allowance, Operation};
 use crate::replication::hub::Hub;
 use crate::replication::machine::Machine;
 use crate::replication::{Fatal, GroupId, Reply};
 
-/// Bytes of entries that one turn proposes.
-const PROPOSE_BYTES_MAX: usize = 4 << 20;
 /// Milliseconds between two proposals to do what is due: the resolution of delays when nobody receives.
 pub(super) const EXPIRE_INTERVAL_MS: u64 = 50;
 
@@ -81,8 +79,8 @@ impl<T> Group<T> {
             // What waits may be for a queue that this shard learns of only now.
             return Ok(());
         }
-        let mut bytes = 0;
-        while !self.fold.is_empty() && bytes < PROPOSE_BYTES_MAX {
+        let mut allowance = Allowance::default();
+        while self.fold.has_more(&allowance) {
             let index = self.raw.raft.raft_log.last_index() + 1;
             if index > LOG_INDEX_MAX {
                 return Err(Fatal::Raft { group: self.id.0, detail: "the log has no index left".into() });
@@ -97,7 +95,7 @@ impl<T> Group<T> {
                 let mut askers = Vec::new();
                 let mut commands = Vec::new();
                 let mut bodies = Vec::new();
-                for Operation { asker, command, bodies: own } in self.fold.take() {
+                for Operation { asker, command, bodies: own, .. } in self.fold.take(&mut allowance) {
                     askers.push(asker);
                     commands.push(command);
                     bodies.extend(own);
@@ -105,7 +103,6 @@ impl<T> Group<T> {
                 let data = entry::encode(stamp_ms, &Commands::Shard(commands), &bodies);
                 (data, Proposal::Shard { index, term, askers })
             };
-            bytes += data.len();
             hub.counters.proposed(proposal.requests(), data.len());
             match self.with_raft(hub, |raw| raw.propose(Vec::new(), data)) {
                 Ok(()) => {
@@ -128,9 +125,10 @@ impl<T> Group<T> {
         match &self.machine {
             Machine::Catalogue(catalogue) => {
                 if !catalogue.is_founded() && !self.founding {
-                    self.founding = true;
                     let (cluster_id, handle_key) = hub.config.entropy;
-                    self.fold.push_catalogue(None, CatalogueCommand::Found { cluster_id, handle_key });
+                    // Nothing else of the catalogue waits before it is founded.
+                    let found = CatalogueCommand::Found { cluster_id, handle_key };
+                    self.founding = self.fold.push_catalogue(None, found).is_ok();
                 }
             }
             Machine::Shard(shard) => {
