@@ -12,7 +12,9 @@ use super::http::{self, Handler, Response, text};
 use crate::metrics::Metrics;
 
 /// Connections at once at most.
-const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = 256;
+/// Calls at once at most.
+pub const CALLS_MAX: usize = 64;
 /// What the port serves, for callers who ask for something else.
 const PATHS: &str = "this port serves GET /livez, /readyz and /metrics\n";
 
@@ -24,7 +26,7 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let port = Port { metrics: metrics.clone(), ready };
-    let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
+    let limits = Limits { connections: CONNECTIONS_MAX, calls: CALLS_MAX, ..Limits::default() };
     http::serve(listener, port, limits, metrics.admin_port.clone(), stop).await;
 }
 
@@ -45,6 +47,10 @@ impl Handler for Port {
         // Thousands of series take milliseconds to write, in which a worker would serve no client.
         let written = tokio::task::spawn_blocking(move || page.answer(request.method(), "/metrics"));
         written.await.unwrap_or_else(|_| self.panicked())
+    }
+
+    fn busy(&self) -> Response {
+        text(StatusCode::SERVICE_UNAVAILABLE, "too many calls at once; retry\n")
     }
 
     fn panicked(&self) -> Response {

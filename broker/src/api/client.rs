@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -68,6 +68,8 @@ impl Handler for Port {
         let (head, mut body) = request.into_parts();
         async move {
             let read = self.read(&head, &mut body).await;
+            // One connection of HTTP/2 may leave many answers unread.
+            let counted_from = if head.version == Version::HTTP_2 { 0 } else { ANSWER_COUNTED_BYTES_MIN };
             // A long poll keeps nothing of its request.
             drop((head, body));
             let answer = match read {
@@ -76,8 +78,14 @@ impl Handler for Port {
                 Read::Elsewhere(response) => return response,
             };
             self.0.calls.record(answer.action.map(|action| action as usize), answer.code, started.elapsed());
-            json(self.hold(answer.body))
+            json(self.hold(answer.body, counted_from))
         }
+    }
+
+    fn busy(&self) -> Response {
+        let refused = self.refuse(&cmq::Error::retry(&"the broker is busy: too many calls at once; retry"));
+        self.0.calls.record(None, refused.code, Duration::ZERO);
+        json(refused.body)
     }
 
     fn panicked(&self) -> Response {
@@ -85,8 +93,8 @@ impl Handler for Port {
     }
 }
 
-/// Answers below this many bytes are not counted: the bound of connections bounds them.
-const ANSWER_COUNTED_BYTES_MIN: usize = 16 << 10;
+/// Answers below this many bytes are not counted on HTTP/1: the bound of connections bounds them.
+pub const ANSWER_COUNTED_BYTES_MIN: usize = 16 << 10;
 
 /// An answer with its share of the memory for answers.
 struct Held {
@@ -119,10 +127,10 @@ impl Port {
         cmq::refuse(self.request_id(), error)
     }
 
-    /// Counts a large answer against the memory for answers until its client has read it. Messages in an answer that
+    /// Counts an answer of at least so many bytes against the memory for answers until its client has read it. Messages in an answer that
     /// finds no room come back when their lease ends.
-    fn hold(&self, body: Bytes) -> Bytes {
-        if body.len() < ANSWER_COUNTED_BYTES_MIN {
+    fn hold(&self, body: Bytes, counted_from: usize) -> Bytes {
+        if body.len() < counted_from {
             return body;
         }
         match self.0.answers.reserve(body.len()) {

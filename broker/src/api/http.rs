@@ -44,6 +44,9 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request. Dropped when the client goes away first.
     fn handle(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static;
 
+    /// The answer to a request above the bound of calls at once.
+    fn busy(&self) -> Response;
+
     /// The answer to a request that made [`Self::handle`] panic.
     fn panicked(&self) -> Response;
 }
@@ -58,7 +61,7 @@ pub(crate) async fn serve<H: Handler>(
     stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let protocols = Arc::new(Protocols::new());
+    let protocols = Arc::new(Protocols::new(limits.calls));
     let mut stopped = stop.clone();
     let mut is_failing = false;
     loop {

@@ -16,6 +16,9 @@ use crate::metrics::Metrics;
 /// Far longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
 
+/// More than the buffers of two sockets hold.
+const LARGE_ANSWER_BYTES: usize = 64 << 20;
+
 #[derive(Clone, Default)]
 struct Obedient(Arc<State>);
 
@@ -39,6 +42,7 @@ impl Handler for Obedient {
     async fn handle(self, request: Request<Incoming>) -> Response {
         match request.uri().path() {
             "/panic" => panic!("as asked"),
+            "/large" => text(StatusCode::OK, vec![b'x'; LARGE_ANSWER_BYTES]),
             "/wait" => {
                 self.0.waiting.fetch_add(1, Ordering::SeqCst);
                 let _waiting = Waiting(&self.0.waiting);
@@ -50,6 +54,10 @@ impl Handler for Obedient {
                 text(StatusCode::OK, body.unwrap_or_default())
             }
         }
+    }
+
+    fn busy(&self) -> Response {
+        text(StatusCode::OK, "busy")
     }
 
     fn panicked(&self) -> Response {
@@ -206,6 +214,9 @@ async fn nonsense_is_refused_and_the_port_lives() {
         let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the peer should close");
         let rest = String::from_utf8_lossy(&rest);
         assert!(!rest.starts_with("HTTP/1.1 2"), "{rest}");
+        if nonsense == many_headers {
+            assert!(rest.starts_with("HTTP/1.1 431 "), "{rest}");
+        }
     }
     let mut stream = server.connect().await;
     send(&mut stream, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nok").await;
@@ -238,6 +249,63 @@ async fn one_connection_too_many_is_turned_away() {
         }
     };
     timeout(SOON, served).await.expect("the place should be free again");
+}
+
+#[tokio::test]
+async fn one_call_too_many_is_told_so_and_the_connection_stays() {
+    let server = Server::start(Limits { calls: 1, ..Limits::default() }).await;
+    let mut waiting = server.connect().await;
+    send(&mut waiting, "GET /wait HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    server.waiting(1).await;
+    let mut other = server.connect().await;
+    send(&mut other, "GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    read_until(&mut other, "busy").await;
+    server.handler.0.release.notify_one();
+    read_until(&mut waiting, "waited").await;
+    send(&mut other, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nok").await;
+    read_until(&mut other, "ok").await;
+}
+
+#[tokio::test]
+async fn long_heads_share_their_memory() {
+    let server = Server::start(Limits::default()).await;
+    let half = format!("GET / HTTP/1.1\r\nhost: h\r\na: {}", "x".repeat(limits::BUFFER_BYTES_MAX / 2));
+    let places = limits::LARGE_HEADS_BYTES_MAX / limits::BUFFER_BYTES_MAX;
+    let mut halves = Vec::new();
+    for _ in 0..places {
+        let mut stream = server.connect().await;
+        send(&mut stream, &half).await;
+        halves.push(stream);
+    }
+    // Those that have a place are not read again before more comes: their turn is seen from outside only by the next one.
+    let refused = async {
+        loop {
+            let mut stream = server.connect().await;
+            let _ = stream.write_all(half.as_bytes()).await;
+            let mut answer = [0; 12];
+            let read = timeout(Duration::from_millis(200), stream.read_exact(&mut answer)).await;
+            if matches!(read, Ok(Ok(_))) {
+                assert_eq!(&answer, b"HTTP/1.1 503");
+                return;
+            }
+            if matches!(read, Ok(Err(_))) {
+                continue;
+            }
+            halves.push(stream);
+        }
+    };
+    timeout(SOON, refused).await.expect("one more should be turned away");
+    assert!(server.metrics.refused.get() > 0);
+
+    // Short heads need none of it, and a long one that is complete gives its place back.
+    let mut short = server.connect().await;
+    send(&mut short, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nok").await;
+    read_until(&mut short, "ok").await;
+    let mut first = halves.swap_remove(0);
+    send(&mut first, "\r\ncontent-length: 0\r\n\r\n").await;
+    read_until(&mut first, "\r\n\r\n").await;
+    send(&mut short, &format!("{half}\r\ncontent-length: 0\r\n\r\n")).await;
+    read_until(&mut short, "\r\n\r\n").await;
 }
 
 #[tokio::test]
@@ -303,6 +371,32 @@ async fn a_connection_that_asks_nothing_is_closed() {
     server.waiting(1).await;
     server.handler.0.release.notify_one();
     read_until(&mut asked, "waited").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_ends_its_connection_only() {
+    let server = Server::start(Limits::default()).await;
+    let mut unread = server.connect().await;
+    send(&mut unread, "GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let mut written = 0;
+    timeout(SOON, async {
+        while written == 0 || written != server.metrics.bytes_out.get() {
+            written = server.metrics.bytes_out.get();
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("the buffers should be full some time");
+    tokio::time::pause();
+    tokio::time::advance(limits::READS_ANSWER_WITHIN + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    let mut other = server.connect().await;
+    send(&mut other, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nok").await;
+    read_until(&mut other, "ok").await;
+    let mut rest = Vec::new();
+    // Closing with bytes unsent may reset the connection.
+    let _ = timeout(SOON, unread.read_to_end(&mut rest)).await.expect("the peer should close");
+    assert!(rest.len() < LARGE_ANSWER_BYTES, "{} bytes", rest.len());
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ use tokio::time::timeout;
 
 use super::limits::{BODY_BYTES_MAX, BODY_WITHIN, DRAINED_BYTES_MAX};
 
-/// Memory for the bodies of a port; cheap to clone.
+/// Bytes that are set aside at first for a body that comes in pieces; what needs more grows by doubling.
+const JOINED_BYTES_FIRST: usize = 256 << 10;
+
+/// A bounded amount of something, such as the memory for the bodies of a port; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     free: Arc<AtomicUsize>,
@@ -82,7 +85,8 @@ where
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
         return Err(Error::TooLarge);
     }
-    let mut reservation = budget.reserve(announced.unwrap_or(0))?;
+    // Memory is taken as bytes come: what a client only announces keeps nothing from others.
+    let mut reservation = budget.reserve(0)?;
     let bytes = {
         let mut collected = pin!(collect(body, announced, &mut reservation));
         // Most bodies are there already; those need no timer.
@@ -111,14 +115,12 @@ where
         if so_far > BODY_BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        if announced.is_none() {
-            reservation.grow(data.len())?;
-        }
+        reservation.grow(data.len())?;
         if so_far == data.len() {
             first = data;
         } else {
             if joined.is_empty() {
-                joined.reserve(announced.unwrap_or(so_far).max(so_far));
+                joined.reserve(announced.unwrap_or(so_far).clamp(so_far, JOINED_BYTES_FIRST.max(so_far)));
                 joined.extend_from_slice(&first);
                 first = Bytes::new();
             }

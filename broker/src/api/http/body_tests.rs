@@ -97,6 +97,16 @@ async fn too_large_is_refused_before_it_is_read() {
     assert_eq!(read(&mut largest, &budget).await.unwrap().0.len(), BODY_BYTES_MAX);
 }
 
+#[tokio::test]
+async fn what_is_only_announced_takes_no_memory() {
+    let budget = Budget::new(10);
+    let slow = &mut Pieces::new(Some(10), [piece("ab"), None]);
+    let mut slow = pin!(read(slow, &budget));
+    assert!(poll_fn(|cx| Poll::Ready(slow.as_mut().poll(cx).is_pending())).await);
+    assert_eq!(free(&budget), 8);
+    read(&mut Pieces::new(Some(8), [piece("12345678")]), &budget).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_given_up() {
     let budget = Budget::new(100);

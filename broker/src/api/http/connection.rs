@@ -6,6 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,11 +20,13 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 
+use super::body::{Budget, Reservation};
 use super::limits::{
     BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, FIRST_BYTES_WITHIN, HEADER_LIST_BYTES_MAX, HEADERS_MAX,
-    NEXT_REQUEST_WITHIN, PING_EVERY, RESETS_MAX, STREAM_SEND_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    LARGE_HEADS_BYTES_MAX, NEXT_REQUEST_WITHIN, PING_EVERY, RESETS_MAX, STREAM_SEND_BYTES_MAX,
+    STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
-use super::stream::Guarded;
+use super::stream::{Guarded, Head};
 use super::{Handler, Response};
 use crate::metrics::PortMetrics;
 
@@ -32,15 +35,18 @@ const HTTP2_BEGINS: &[u8] = b"PRI";
 /// Pause before looking again at a connection that has sent a part of [`HTTP2_BEGINS`].
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// How connections are served.
+/// How connections are served, and what all of them share.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    calls: Budget,
+    large_heads: Budget,
 }
 
 impl Protocols {
-    pub(super) fn new() -> Self {
+    /// Serves at most `calls` at once.
+    pub(super) fn new(calls: usize) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -62,7 +68,7 @@ impl Protocols {
             .max_send_buf_size(STREAM_SEND_BYTES_MAX)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_EVERY);
-        Self { http1, http2 }
+        Self { http1, http2, calls: Budget::new(calls), large_heads: Budget::new(LARGE_HEADS_BYTES_MAX) }
     }
 }
 
@@ -85,12 +91,20 @@ pub(super) async fn serve<H: Handler>(
     };
     let Ok(Ok(is_http2)) = begun else { return };
     let panics = metrics.panics.clone();
-    let service = service_fn(move |request| Caught {
-        call: handler.clone().handle(request),
-        handler: handler.clone(),
-        panics: panics.clone(),
+    let is_head_complete = Arc::new(AtomicBool::new(false));
+    let head = Head::new(protocols.large_heads.clone(), is_head_complete.clone());
+    let calls = protocols.calls.clone();
+    let service = service_fn(move |request| {
+        is_head_complete.store(true, Ordering::Relaxed);
+        let place = calls.reserve(1).ok();
+        Caught {
+            call: place.is_some().then(|| handler.clone().handle(request)),
+            place,
+            handler: handler.clone(),
+            panics: panics.clone(),
+        }
     });
-    let io = TokioIo::new(Guarded::new(stream, metrics));
+    let io = TokioIo::new(Guarded::new(stream, metrics, (!is_http2).then_some(head)));
     if is_http2 {
         drive(Box::pin(protocols.http2.serve_connection(io, service)), stop).await;
     } else {
@@ -135,8 +149,10 @@ where
 pin_project! {
     /// A call whose panic is a bug of ours: its caller gets an error, everybody else goes on.
     struct Caught<H, F> {
+        // None: there was no place for it.
         #[pin]
-        call: F,
+        call: Option<F>,
+        place: Option<Reservation>,
         handler: H,
         panics: IntCounter,
     }
@@ -147,8 +163,9 @@ impl<H: Handler, F: Future<Output = Response>> Future for Caught<H, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let Some(call) = this.call.as_pin_mut() else { return Poll::Ready(Ok(this.handler.busy())) };
         // What a panic leaves half done is dropped with the call.
-        let polled = catch_unwind(AssertUnwindSafe(|| this.call.poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| call.poll(cx)));
         polled.map(|poll| poll.map(Ok)).unwrap_or_else(|_| {
             this.panics.inc();
             tracing::error!("a request made the broker panic; the caller got an internal error");

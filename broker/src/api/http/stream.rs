@@ -1,14 +1,57 @@
-//! A connection's bytes: counted, and closed when the peer does not take its answer.
+//! A connection's bytes: counted, closed when the peer does not take its answer, and bounded before a request is complete.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::limits::READS_ANSWER_WITHIN;
+use super::body::{Budget, Reservation};
+use super::limits::{BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_ANSWER_WITHIN};
 use crate::metrics::PortMetrics;
+
+/// What the sender of a long head is told when too many others are sending one.
+const TOO_MANY_LARGE_HEADS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 35\r\n\r\ntoo many long heads at once; retry\n";
+
+/// The head of a request of HTTP/1 that is on its way: a long one takes a share of the memory for long heads.
+#[derive(Debug)]
+pub(super) struct Head {
+    budget: Budget,
+    is_complete: Arc<AtomicBool>,
+    bytes: usize,
+    share: Option<Reservation>,
+}
+
+impl Head {
+    /// `is_complete` turns true when a head has become a call.
+    pub(super) fn new(budget: Budget, is_complete: Arc<AtomicBool>) -> Self {
+        Self { budget, is_complete, bytes: 0, share: None }
+    }
+
+    /// Takes note of bytes that were read; whether there is room for them.
+    fn grow(&mut self, bytes: usize) -> bool {
+        if self.is_complete.load(Ordering::Relaxed) {
+            (self.bytes, self.share) = (0, None);
+            return true;
+        }
+        self.bytes += bytes;
+        if self.bytes > READ_BUFFER_BYTES && self.share.is_none() {
+            self.share = self.budget.reserve(BUFFER_BYTES_MAX).ok();
+            return self.share.is_some();
+        }
+        true
+    }
+
+    /// The call is being answered: what comes next is another head.
+    fn answered(&mut self) {
+        self.is_complete.store(false, Ordering::Relaxed);
+        (self.bytes, self.share) = (0, None);
+    }
+}
 
 /// A stream that counts what passes and fails a write that makes no progress for [`READS_ANSWER_WITHIN`].
 #[derive(Debug)]
@@ -17,16 +60,19 @@ pub(super) struct Guarded<S> {
     metrics: PortMetrics,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// None where one connection has many calls at once; HTTP/2 bounds what each may send.
+    head: Option<Head>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, metrics: PortMetrics) -> Self {
-        Self { stream, metrics, stalled: None }
+    pub(super) fn new(stream: S, metrics: PortMetrics, head: Option<Head>) -> Self {
+        Self { stream, metrics, stalled: None, head }
     }
 
     fn written(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = wrote {
             self.stalled = None;
+            self.head.iter_mut().for_each(Head::answered);
             self.metrics.bytes_out.inc_by(*result.as_ref().unwrap_or(&0) as u64);
             return Poll::Ready(result);
         }
@@ -36,7 +82,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -44,7 +90,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.metrics.bytes_in.inc_by((buffer.filled().len() - before) as u64);
+        let bytes = buffer.filled().len() - before;
+        self.metrics.bytes_in.inc_by(bytes as u64);
+        if self.head.as_mut().is_some_and(|head| !head.grow(bytes)) {
+            self.metrics.refused.inc();
+            // As much of it as the socket takes: whoever sends half a head may not read.
+            let _ = Pin::new(&mut self.stream).poll_write(cx, TOO_MANY_LARGE_HEADS);
+            return Poll::Ready(Err(io::Error::other("too many long heads at once")));
+        }
         Poll::Ready(result)
     }
 }
@@ -88,7 +141,7 @@ mod tests {
     async fn counts_and_gives_up_on_a_peer_that_does_not_read() {
         let metrics = Metrics::new().client_port;
         let (server, mut client) = duplex(16);
-        let mut server = Guarded::new(server, metrics.clone());
+        let mut server = Guarded::new(server, metrics.clone(), None);
 
         client.write_all(b"question").await.unwrap();
         let mut question = [0; 8];
@@ -106,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_served_as_long_as_it_reads() {
         let (server, mut client) = duplex(16);
-        let mut server = Guarded::new(server, Metrics::new().client_port);
+        let mut server = Guarded::new(server, Metrics::new().client_port, None);
         let writer = tokio::spawn(async move { server.write_all(&[3; 160]).await });
         let mut read = [0; 16];
         for _ in 0..10 {
