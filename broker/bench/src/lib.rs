@@ -16,6 +16,7 @@ pub mod http;
 pub mod json;
 pub mod load;
 pub mod machine;
+pub mod noise;
 pub mod process;
 pub mod report;
 pub mod scenario;

@@ -1,6 +1,8 @@
 //! The measurements, each of which starts its own servers and ends them.
 
+pub mod abuse;
 pub mod backlog;
+pub mod noisy;
 pub mod open;
 pub mod pairs;
 pub mod queues;

@@ -147,6 +147,11 @@ impl<T> Fold<T> {
         own.may_take(bytes + OPERATION_BYTES, self.total, MAX)
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.total.bytes
+    }
+
     pub(crate) fn push_own(&mut self, command: Command) {
         self.own.push_back(Operation::own(command));
     }

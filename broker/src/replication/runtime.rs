@@ -159,7 +159,7 @@ impl NodeHandle {
     /// One look at the runtime, without the driver's thread.
     pub fn figures(&self) -> RuntimeFigures {
         let mail = self.inbox.lock();
-        let (inbox_requests, inbox_bytes) = (mail.requests, mail.bytes);
+        let Share { requests: inbox_requests, bytes: inbox_bytes } = mail.taken;
         drop(mail);
         RuntimeFigures { inbox_requests, inbox_bytes, ..self.inbox.counters.figures() }
     }
@@ -407,12 +407,14 @@ mod tests {
             failure: None,
             is_over: false,
         };
-        NodeHandle { inbox: Arc::new(Inbox {
-            mail: Mutex::new(mail),
-            arrived: Condvar::new(),
-            max,
-            counters: Counters::new(),
-        }) }
+        NodeHandle {
+            inbox: Arc::new(Inbox {
+                mail: Mutex::new(mail),
+                arrived: Condvar::new(),
+                max,
+                counters: Counters::new(),
+            }),
+        }
     }
 
     fn send(queue: u32, bytes: usize) -> Request {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use cmq_bench::error::{Error, Result};
 use cmq_bench::load::Plan;
 use cmq_bench::machine::Machine;
+use cmq_bench::noise::Noise;
 use cmq_bench::process::raise_open_files;
 use cmq_bench::report::Section;
 use cmq_bench::scenario::backlog::{self, Backlog};
@@ -15,7 +16,7 @@ use cmq_bench::scenario::pairs::{self, Kind};
 use cmq_bench::scenario::queues::{self, Queues};
 use cmq_bench::scenario::soak::{self, Soak};
 use cmq_bench::scenario::waiters::{self, Waiters};
-use cmq_bench::scenario::{Bench, open};
+use cmq_bench::scenario::{Bench, abuse, noisy, open};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Fewest pairs of rounds, messages of backlog and so on with which a run may pass the gates.
@@ -93,6 +94,10 @@ enum Command {
     Queues(QueuesOptions),
     /// An hour of everything at a steady depth: disk, memory, handles and p99 must not grow, no message may get lost
     Soak(SoakOptions),
+    /// A quiet queue beside noise, spread evenly or all on one queue: p99 of its cycles
+    Noisy(NoisyOptions),
+    /// Clients that mean no good, against a broker with the least memory: resident memory stays bounded
+    Abuse,
     /// Everything but the soak, with the facts of the machine: the tables of docs/performance.md
     All {
         #[command(flatten)]
@@ -115,6 +120,19 @@ struct BacklogOptions {
     /// How often to kill the broker under load
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     kills: u32,
+}
+
+#[derive(Args)]
+struct NoisyOptions {
+    /// Kinds of noise, separated by commas [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    noise: Vec<Noise>,
+}
+
+impl NoisyOptions {
+    fn kinds(&self) -> &[Noise] {
+        if self.noise.is_empty() { &Noise::ALL } else { &self.noise }
+    }
 }
 
 #[derive(Args)]
@@ -255,6 +273,8 @@ async fn measure(options: &Options, bench: &Bench) -> Result<bool> {
             let sections = soak::measure(bench, &soak.shape()).await?;
             sections.iter().fold(true, |passed, section| show(section) && passed)
         }
+        Command::Abuse => show(&abuse::measure(bench).await?),
+        Command::Noisy(noise) => show(&noisy::measure(bench, noise.kinds()).await?),
         Command::All { backlog, waiters, queues } => {
             let send = pairs::compare(bench, Kind::Send).await?;
             let mut passed = show(&send.section);
@@ -263,6 +283,8 @@ async fn measure(options: &Options, bench: &Bench) -> Result<bool> {
             passed &= show(&backlog::measure(bench, backlog.shape()).await?);
             passed &= show(&waiters::measure(bench, waiters.shape()).await?);
             passed &= show(&queues::measure(bench, queues.shape()).await?);
+            passed &= show(&noisy::measure(bench, &Noise::ALL).await?);
+            passed &= show(&abuse::measure(bench).await?);
             println!("All gates: {}.", if passed { "pass" } else { "**fail**" });
             println!("To repeat: `cargo build --release -p cmq-broker -p cmq-bench`, then");
             println!("`target/release/bench --gate all` on a machine that does nothing else.");
@@ -303,7 +325,8 @@ fn check(options: &Options) -> Result<()> {
         Command::Waiters(waiters) => (None, Some(waiters), None),
         Command::Queues(queues) => (None, None, Some(queues)),
         Command::All { backlog, waiters, queues } => (Some(backlog), Some(waiters), Some(queues)),
-        Command::Send | Command::Cycle | Command::Open { .. } | Command::Soak(_) => (None, None, None),
+        Command::Send | Command::Cycle | Command::Open { .. } => (None, None, None),
+        Command::Soak(_) | Command::Noisy(_) | Command::Abuse => (None, None, None),
     };
     if let Command::Soak(soak) = &options.command
         && !(soak.rate.is_finite() && soak.rate >= 10.0)
