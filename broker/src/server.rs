@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::access::{self, Access};
 use crate::api;
-use crate::api::http::limits::Limits;
+use crate::api::http::limits::{CONNECTIONS_MAX, Limits};
 use crate::config::{Config, LogFormat};
 use crate::declare::{Declarer, Loaded};
 use crate::manifests::ManifestError;
@@ -26,6 +26,9 @@ use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
 use crate::storage::options::Options;
 use crate::storage::{Room, StoreError};
+
+/// Descriptors that are not for clients: tables and journals, the admin port, listeners, and what the runtime needs.
+pub const DESCRIPTORS_KEPT: usize = 1_024;
 
 /// Why the broker cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +50,11 @@ enum Failure {
 /// Runs the broker until it is told to stop. Fails with a line that says why.
 pub fn run(config: Config) -> ExitCode {
     start_log(config.log_format);
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => runtime.block_on(serve(config, descriptors)),
         Err(error) => Err(Failure::System("start the runtime", error)),
     };
     match result {
@@ -72,17 +75,29 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// Every connection takes a descriptor, and shells often allow 1,024 where the system allows many more.
-fn raise_descriptor_limit() {
+/// Every connection takes a descriptor, and shells often allow 1,024 where the system allows many more. Gives the limit.
+fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+/// Connections that the process has descriptors for, at most [`CONNECTIONS_MAX`]: one more is told to come back, where a
+/// lack of descriptors would leave it without a word.
+fn connections(descriptors: u64) -> usize {
+    let left = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT);
+    let connections = left.clamp(1, CONNECTIONS_MAX);
+    if connections < CONNECTIONS_MAX {
+        tracing::warn!(descriptors, connections, "the limit of open files bounds the connections of clients");
+    }
+    connections
+}
+
+async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
     // Heard from here on: a recovery may take a while, and a container's first process ignores what nobody listens for.
     let mut asked = Stop::listen()?;
     // Everything that a person may have got wrong comes before anything is written.
@@ -149,7 +164,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         }
     };
 
-    let limits = Limits { body_bytes: budget.inbound as usize, ..Limits::default() };
+    let limits = Limits {
+        connections: connections(descriptors),
+        body_bytes: budget.inbound as usize,
+        ..Limits::default()
+    };
     let clients = {
         let (metrics, stopped, service) = (metrics.clone(), stopped.clone(), service.clone());
         let access = access.clone();
@@ -284,6 +303,20 @@ impl Stop {
                 _ = self.interrupt.recv() => {}
             }
             self.was_heard = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_the_descriptors_that_are_left() {
+        for (descriptors, wanted) in
+            [(0, 1), (1_024, 1), (4_096, 3_072), (1 << 20, 20_000), (u64::MAX, 20_000)]
+        {
+            assert_eq!(connections(descriptors), wanted, "{descriptors}");
         }
     }
 }

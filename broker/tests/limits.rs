@@ -8,7 +8,7 @@ use cmq_broker::api::{admin, http::limits as http};
 use cmq_broker::replication::{fold, runtime, waiters};
 use cmq_broker::service::types;
 use cmq_broker::storage::{budget, options};
-use cmq_broker::{access, manifests};
+use cmq_broker::{access, manifests, server};
 use cmq_engine::limits as engine;
 
 fn number(number: impl TryInto<u64>) -> String {
@@ -34,6 +34,7 @@ fn time(time: Duration) -> String {
 fn constants() -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("api::http::limits::CONNECTIONS_MAX", number(http::CONNECTIONS_MAX)),
+        ("server::DESCRIPTORS_KEPT", number(server::DESCRIPTORS_KEPT)),
         ("api::http::limits::CALLS_MAX", number(http::CALLS_MAX)),
         ("api::admin::CONNECTIONS_MAX", number(admin::CONNECTIONS_MAX)),
         ("api::admin::CALLS_MAX", number(admin::CALLS_MAX)),

@@ -29,9 +29,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// Files this process needs beside its connections.
 const OTHER_FILES: u64 = 200;
 
-/// Resident memory that is never exceeded with at most 2,000 connections, and with 20,000.
+/// Resident memory that is never exceeded with at most 2,000 connections, and with 19,000.
 const RESIDENT_MB_MAX: f64 = 400.0;
-const RESIDENT_MB_MAX_20_000: f64 = 600.0;
+const RESIDENT_MB_MAX_WAITERS: f64 = 600.0;
 
 /// A kind of abuse.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +70,12 @@ impl Abuse {
             Abuse::HalfHeads => 2_000,
             Abuse::HalfBodies | Abuse::LargeBodies | Abuse::Unread => 400,
             Abuse::Flood => 200,
-            Abuse::Waiters => 19_900,
+            Abuse::Waiters => 18_900,
         }
     }
 
     fn bound_mb(self) -> f64 {
-        if matches!(self, Abuse::Waiters) { RESIDENT_MB_MAX_20_000 } else { RESIDENT_MB_MAX }
+        if matches!(self, Abuse::Waiters) { RESIDENT_MB_MAX_WAITERS } else { RESIDENT_MB_MAX }
     }
 }
 

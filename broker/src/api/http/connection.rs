@@ -53,7 +53,6 @@ impl Protocols {
             .header_read_timeout(NEXT_REQUEST_WITHIN)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .pipeline_flush(true)
             // Head and body of an answer go into one buffer and out in one write.
             .writev(false);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
