@@ -29,9 +29,10 @@ const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// Files this process needs beside its connections.
 const OTHER_FILES: u64 = 200;
 
-/// Resident memory that is never exceeded with at most 2,000 connections, and with 19,000.
-const RESIDENT_MB_MAX: f64 = 400.0;
-const RESIDENT_MB_MAX_WAITERS: f64 = 600.0;
+/// Resident memory that is not exceeded, and that beside 400 receives at once of 1 MiB each or 19,000 connections, the last
+/// of which begins with what the allocator kept of those.
+const RESIDENT_MB_MAX: f64 = 250.0;
+const RESIDENT_MB_MAX_LARGE: f64 = 800.0;
 
 /// A kind of abuse.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +76,7 @@ impl Abuse {
     }
 
     fn bound_mb(self) -> f64 {
-        if matches!(self, Abuse::Waiters) { RESIDENT_MB_MAX_WAITERS } else { RESIDENT_MB_MAX }
+        if matches!(self, Abuse::Unread | Abuse::Waiters) { RESIDENT_MB_MAX_LARGE } else { RESIDENT_MB_MAX }
     }
 }
 
