@@ -133,7 +133,7 @@ fn messages_of_a_queue() {
     let mut bench = Bench::new();
     let attributes =
         QueueAttributes { max_messages: 3, max_in_flight: 2, max_delayed: 1, ..QueueAttributes::default() };
-    let changes = vec![Change::Put { queue: STANDARD, attributes }];
+    let changes = vec![Change::Put { queue: STANDARD, epoch: 0, attributes, rewinds: Vec::new() }];
     bench.apply(&Command::Catalogue { revision: 2, is_complete: false, changes });
     let delayed = NewMessage { delay_ms: Some(60_000), ..PLAIN };
     assert!(matches!(bench.send(STANDARD, vec![delayed.clone()]), Outcome::Sent(_)));

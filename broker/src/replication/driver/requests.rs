@@ -55,7 +55,7 @@ impl<T: Token> Driver<T> {
                         let queue = deliveries.first().map(|delivery| delivery.queue.queue);
                         if !queue.is_none_or(|queue| group.fold.has_room(queue, 0)) {
                             self.hub.out.replies.push((token, Reply::Busy(TOO_MANY_WAIT)));
-                            return;
+                            return Ok(());
                         }
                         let command = Command::Delete { deliveries, stale };
                         group.fold.push(Operation::new(Asker::Client(token), command, Vec::new(), 0));
