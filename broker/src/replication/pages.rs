@@ -11,6 +11,9 @@ use super::keys::Space;
 use super::offline::row_name;
 use crate::storage::{Store, StoreError, Tree};
 
+/// Places in the order of eviction that may be left over from pages that were let go.
+const ORDER_SLACK: usize = 64;
+
 /// The pages of one group: rows on their way to disk, and those that were read lately.
 #[derive(Debug, Default)]
 pub(crate) struct PageCache {
@@ -55,14 +58,19 @@ impl PageCache {
             };
             pages.insert(*key, chunk);
         }
-        while self.bytes > budget
+        while (self.bytes > budget || self.order.len() > 2 * self.pages.len() + ORDER_SLACK)
             && let Some(oldest) = self.order.pop_front()
         {
-            if let Some(chunk) = self.pages.remove(&oldest) {
-                self.bytes -= chunk.memory_bytes();
-            }
+            self.forget(&oldest);
         }
         Ok(())
+    }
+
+    /// Lets go of a page whose messages were all handed out: it is never asked for again.
+    pub(crate) fn forget(&mut self, key: &ChunkKey) {
+        if let Some(chunk) = self.pages.remove(key) {
+            self.bytes -= chunk.memory_bytes();
+        }
     }
 
     fn read(&mut self, key: &ChunkKey, space: Space, store: &dyn Store) -> Result<Arc<Chunk>, StoreError> {

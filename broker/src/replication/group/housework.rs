@@ -1,6 +1,7 @@
 //! Work that nobody waits for: checkpoints, and freeing what is dead.
 
 use cmq_engine::chunk::Pages;
+use cmq_engine::row::RowKey;
 
 use super::propose::EXPIRE_INTERVAL_MS;
 use super::{Group, Remains};
@@ -122,7 +123,12 @@ impl<T> Group<T> {
         for (key, row) in self.machine.checkpoint() {
             hub.writes.push(match row {
                 Some(row) => Write::Put(Tree::State, space.row(&key), row.into()),
-                None => Write::Delete(Tree::State, space.row(&key)),
+                None => {
+                    if let RowKey::Chunk(chunk) = &key {
+                        self.pages.forget(chunk);
+                    }
+                    Write::Delete(Tree::State, space.row(&key))
+                }
             });
         }
         let keep = if hub.config.voters.len() > 1 { hub.config.log_keep } else { 0 };
