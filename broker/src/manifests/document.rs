@@ -14,6 +14,9 @@ use super::Problem;
 /// Parser events of one file: an object with every attribute set has about a hundred.
 const EVENTS_MAX: usize = 200 * QUEUES_MAX;
 
+/// Lists and fields inside each other: twice what objects of a cluster have, and little enough for the stack of any thread.
+const DEPTH_MAX: usize = 32;
+
 /// One document, or one value inside it.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -64,6 +67,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
         budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
             max_documents: 2 * QUEUES_MAX,
             max_events: EVENTS_MAX,
             max_nodes: EVENTS_MAX,

@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cmq_engine::catalogue::CatalogueCommand;
 use cmq_engine::codec::{Reader, Writer};
 use cmq_engine::command::{Command, ENGINE_VERSION};
+use cmq_engine::limits::ENTRY_BODIES_MAX;
 use raft::eraftpb;
 
 use crate::storage::StoreError;
@@ -129,6 +130,10 @@ fn decode_header(head: &[u8], is_catalogue: bool) -> Result<Entry, cmq_engine::c
         }
     }
     let commands = if is_catalogue { Commands::Catalogue(catalogue) } else { Commands::Shard(shard) };
+    // The position of a body in its entry is a part of the message's address.
+    if commands.bodies() > ENTRY_BODIES_MAX {
+        return Err(from.error());
+    }
     Ok(Entry { stamp_ms, engine_version, commands })
 }
 
@@ -286,6 +291,19 @@ mod tests {
         let (_, rows) = decode(&again.data, false, 5).unwrap();
         assert!(rows[0].is_empty());
         assert_eq!(message_of(&rows[1], &String::new).unwrap(), bodies[1]);
+    }
+
+    #[test]
+    fn an_entry_has_as_many_bodies_as_there_are_positions() {
+        let send = |count| {
+            let (Commands::Shard(mut commands), bodies) = send(count) else { panic!("of a shard") };
+            commands.push(commands[1].clone());
+            let bodies = [&bodies[..], &bodies[..]].concat();
+            let data: Bytes = encode(1, &Commands::Shard(commands), &bodies).into();
+            decode(&data, false, 1).map(|(_, rows)| rows.len())
+        };
+        assert_eq!(send(ENTRY_BODIES_MAX / 2).unwrap(), ENTRY_BODIES_MAX);
+        assert!(matches!(send(ENTRY_BODIES_MAX / 2 + 1), Err(StoreError::Damaged { .. })));
     }
 
     #[test]
