@@ -1,6 +1,8 @@
 //! Who may call: the access keys of a broker, and what a signed call must be.
 
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod habits;
 mod reload;
 mod replay;
@@ -186,16 +188,16 @@ impl fmt::Debug for Secret {
 }
 
 /// Takes every signature whenever it was made, as often as it comes.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) const LENIENT: Policy =
     Policy { at_values: AtValues::MayBeLeftOut, clock_skew_seconds: None, replay_guard: false };
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn with_keys<const N: usize>(keys: [(&str, &str); N]) -> Access {
     Access::signed(keys_of(keys), LENIENT)
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn keys_of<const N: usize>(keys: [(&str, &str); N]) -> Keys {
     let by_id = keys.into_iter().map(|(id, secret)| (id.to_owned(), Key::new(id, secret))).collect();
     Keys { by_id, fingerprint: 0 }

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod client;
 pub mod cmq;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod http;
 
 mod route;

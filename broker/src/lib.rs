@@ -6,6 +6,9 @@ pub mod check;
 pub mod config;
 pub mod declare;
 pub mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod manifests;
 pub mod metrics;

@@ -13,6 +13,8 @@ pub use error::{ManifestError, Problem};
 mod attributes;
 mod document;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod object;
 mod resolve;
 #[cfg(test)]

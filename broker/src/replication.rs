@@ -9,6 +9,8 @@ pub mod driver;
 pub mod entry;
 pub mod figures;
 pub mod fold;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod group;
 mod hub;
 pub mod keys;

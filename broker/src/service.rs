@@ -6,6 +6,8 @@ mod directory;
 #[cfg(test)]
 mod epoch_tests;
 mod figures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod messages;
 mod queues;

@@ -10,6 +10,8 @@ pub mod conformance;
 mod files;
 pub mod fjall_store;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod journal;
 mod keeper;
 mod manifest;

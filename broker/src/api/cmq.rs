@@ -7,6 +7,8 @@ mod call;
 mod dead_letter;
 mod error;
 mod execute;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod parameters;
 mod percent;
 mod signature;

@@ -9,19 +9,18 @@
 //! side file, which is about a second behind, did not know them yet. And a flip of bits in a sequence number, which has no
 //! checksum, that keeps the numbers in order and yet moves the batch below what was flushed: only gaps make it possible.
 
-use std::hash::Hasher;
-use std::path::{Path, PathBuf};
+pub(super) mod batch;
 
-use xxhash_rust::xxh3::Xxh3;
+use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::files::io_error;
-use super::format::{BATCH_KEY, BatchRow};
+use super::format::BatchRow;
+use batch::{Batch, Search, TooLong};
 
-const START: u8 = 1;
-const ITEM: u8 = 2;
-const END: u8 = 3;
-const TRAILER: [u8; 4] = *b"FJL\x03";
+/// Bytes that are read at most to find a batch behind a break: eight times what all journals may hold. Where nobody made
+/// the bytes up for it, each is read about once.
+const SEARCH_BYTES_MAX: u64 = 2 << 30;
 
 /// What the journals hold.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,13 +50,23 @@ pub(super) fn check(dir: &Path, synced: u64) -> Result<JournalReport, StoreError
         if !is_active {
             return Err(damaged(path, whole, "and the journal was complete when it was closed"));
         }
-        let held = report.newest.map_or(0, |row| row.number);
-        if let Some(later) = synced_after(tail, held) {
-            return Err(damaged(
-                path,
-                whole,
-                &format!("but batch {later}, which lies beyond it, had been synced"),
-            ));
+        let held = held(&report);
+        match synced_after(tail, held, SEARCH_BYTES_MAX) {
+            Ok(None) => {}
+            Ok(Some(later)) => {
+                return Err(damaged(
+                    path,
+                    whole,
+                    &format!("but batch {later}, which lies beyond it, had been synced"),
+                ));
+            }
+            Err(TooLong) => {
+                return Err(damaged(
+                    path,
+                    whole,
+                    "and what lies beyond it looks like too many batches to tell whether one had been synced",
+                ));
+            }
         }
         if report.newest.is_some() && synced > held {
             return Err(damaged(
@@ -135,7 +144,7 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, StoreError> {
         let bytes = std::fs::read(path).map_err(|error| io_error("read a journal", path, &error))?;
         if let Some(broken) = &mut survey.broken {
             broken.later.push(path.clone());
-            broken.beyond = broken.beyond.max(newest_in(&bytes));
+            broken.beyond = broken.beyond.max(newest_in(&bytes, held(&report), SEARCH_BYTES_MAX));
             continue;
         }
         let (whole, why) = walk(&bytes, &mut survey.seqno, &mut report);
@@ -146,31 +155,36 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, StoreError> {
             None if at + 1 < paths.len() => "it was complete when it was closed".to_owned(),
             None => "its last batch is torn".to_owned(),
         };
-        let beyond = newest_in(tail);
+        let beyond = newest_in(tail, held(&report), SEARCH_BYTES_MAX);
         survey.broken = Some(Break { path: path.clone(), offset: whole, why, beyond, later: Vec::new() });
     }
     survey.newest = report.newest;
     Ok(survey)
 }
 
-/// The newest batch that whole batches anywhere in these bytes are, or name as synced.
-fn newest_in(bytes: &[u8]) -> u64 {
-    let (mut at, mut newest) = (0, 0);
-    while let Some(skip) = bytes[at..].iter().position(|byte| *byte == START) {
-        at += skip;
-        match Batch::read(&bytes[at..]) {
-            Some(batch) => {
-                newest = batch.row.map_or(newest, |row| newest.max(row.number).max(row.synced));
-                at += batch.length;
+/// The newest batch that is held in front of a break.
+fn held(report: &JournalReport) -> u64 {
+    report.newest.map_or(0, |row| row.number)
+}
+
+/// The newest batch that whole batches anywhere in these bytes are, or name as synced. Where that would take too long
+/// there may be one beyond those `held`.
+fn newest_in(bytes: &[u8], held: u64, bytes_max: u64) -> u64 {
+    let mut search = Search::new(bytes, bytes_max);
+    let mut newest = 0;
+    loop {
+        match search.next() {
+            Ok(Some(batch)) => {
+                newest = batch.row.map_or(newest, |row| newest.max(row.number).max(row.synced))
             }
-            None => at += 1,
+            Ok(None) => return newest,
+            Err(TooLong) => return newest.max(held.saturating_add(1)),
         }
     }
-    newest
 }
 
 /// Walks whole batches from the start; answers where they end.
-fn read_whole_batches(
+pub(super) fn read_whole_batches(
     bytes: &[u8],
     path: &Path,
     last_seqno: &mut Option<u64>,
@@ -192,7 +206,9 @@ fn walk(bytes: &[u8], last_seqno: &mut Option<u64>, report: &mut JournalReport) 
             return (offset, Some("for its sequence number is out of order".to_owned()));
         }
         if let Some(row) = batch.row {
-            if let Some(newest) = report.newest.filter(|newest| row.first != newest.number + 1) {
+            if let Some(newest) =
+                report.newest.filter(|newest| newest.number.checked_add(1) != Some(row.first))
+            {
                 let why = format!("for it starts with batch {}, after batch {}", row.first, newest.number);
                 return (offset, Some(why));
             }
@@ -207,17 +223,14 @@ fn walk(bytes: &[u8], last_seqno: &mut Option<u64>, report: &mut JournalReport) 
 
 /// Looks for a whole batch anywhere in the bytes after the break, and for its word that batches beyond `held` had been
 /// synced.
-fn synced_after(tail: &[u8], held: u64) -> Option<u64> {
-    let mut at = 0;
-    while let Some(skip) = tail[at..].iter().position(|byte| *byte == START) {
-        at += skip;
-        match Batch::read(&tail[at..]) {
-            Some(Batch { row: Some(row), .. }) if row.synced > held => return Some(row.synced),
-            Some(batch) => at += batch.length,
-            None => at += 1,
+pub(super) fn synced_after(tail: &[u8], held: u64, bytes_max: u64) -> Result<Option<u64>, TooLong> {
+    let mut search = Search::new(tail, bytes_max);
+    while let Some(batch) = search.next()? {
+        if let Some(row) = batch.row.filter(|row| row.synced > held) {
+            return Ok(Some(row.synced));
         }
     }
-    None
+    Ok(None)
 }
 
 fn cut(path: &Path, length: usize) -> Result<(), StoreError> {
@@ -227,75 +240,6 @@ fn cut(path: &Path, length: usize) -> Result<(), StoreError> {
         file.sync_all()
     };
     cut().map_err(|error| io_error("cut a torn tail off a journal", path, &error))
-}
-
-/// A whole batch: start mark, items, end mark with a checksum that fits.
-struct Batch {
-    length: usize,
-    seqno: u64,
-    row: Option<BatchRow>,
-}
-
-impl Batch {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader { rest: bytes };
-        if reader.u8()? != START {
-            return None;
-        }
-        let items = reader.u32()?;
-        let seqno = reader.u64()?;
-        let mut row = None;
-        let mut hasher = Xxh3::new();
-        for _ in 0..items {
-            let before = reader.rest;
-            let (key, value) = reader.item()?;
-            hasher.update(&before[..before.len() - reader.rest.len()]);
-            if key == BATCH_KEY {
-                row = BatchRow::decode(value);
-            }
-        }
-        let is_whole = reader.u8()? == END && reader.u64()? == hasher.finish() && reader.take(4)? == TRAILER;
-        is_whole.then_some(Self { length: bytes.len() - reader.rest.len(), seqno, row })
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1).map(|byte| byte[0])
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    /// Key and value. We never compress, and never clear a tree.
-    fn item(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        let (tag, _kind, compression) = (self.u8()?, self.u8()?, self.u8()?);
-        if tag != ITEM || compression != 0 {
-            return None;
-        }
-        let _tree = self.u64()?;
-        let key_length = u16::from_le_bytes(self.take(2)?.try_into().ok()?);
-        let value_length = self.u32()?;
-        if self.u32()? != value_length {
-            return None;
-        }
-        Some((self.take(usize::from(key_length))?, self.take(value_length as usize)?))
-    }
 }
 
 /// Where each whole batch of a journal starts.
@@ -309,3 +253,6 @@ pub(super) fn offsets(bytes: &[u8]) -> Vec<usize> {
     }
     offsets
 }
+
+#[cfg(test)]
+mod tests;

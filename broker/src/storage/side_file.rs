@@ -93,7 +93,7 @@ fn missing_or_unreadable(path: &Path, error: &io::Error) -> StoreError {
     io_error("open the file of the last durable batch", path, error)
 }
 
-fn encode(round: u64, number: u64) -> [u8; SLOT_BYTES] {
+pub(super) fn encode(round: u64, number: u64) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..8].copy_from_slice(&MAGIC);
     slot[8..16].copy_from_slice(&round.to_le_bytes());
@@ -103,7 +103,7 @@ fn encode(round: u64, number: u64) -> [u8; SLOT_BYTES] {
     slot
 }
 
-fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
+pub(super) fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
     let (content, checksum) = slot.split_first_chunk::<24>()?;
     if checksum.first_chunk::<4>()? != &crc32c::crc32c(content).to_le_bytes() {
         return None;
