@@ -192,7 +192,7 @@ impl fmt::Debug for Secret {
 pub(crate) const LENIENT: Policy =
     Policy { at_values: AtValues::MayBeLeftOut, clock_skew_seconds: None, replay_guard: false };
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(test)]
 pub(crate) fn with_keys<const N: usize>(keys: [(&str, &str); N]) -> Access {
     Access::signed(keys_of(keys), LENIENT)
 }
