@@ -74,7 +74,7 @@ pub struct Config {
     /// Where other brokers connect. A broker of one replica has no peers and does not listen there.
     #[arg(long, env = "CMQ_PEER_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9325")]
     pub peer_addr: SocketAddr,
-    /// Where probes and monitors connect: /livez, /readyz, /metrics.
+    /// Where probes, monitors and operators connect: /livez, /readyz, /metrics and the admin API. No authentication.
     #[arg(long, env = "CMQ_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9326")]
     pub admin_addr: SocketAddr,
     /// A file, or a directory of files, that declares queues: the same objects that a cluster takes. Changes are followed.
@@ -121,6 +121,9 @@ pub struct Config {
     #[arg(long, env = "CMQ_MANAGE_RATE", value_name = "CALLS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
     pub manage_rate: Option<u32>,
+    /// Whether the admin API shows the bodies of messages.
+    #[arg(long, env = "CMQ_ADMIN_BODIES", value_enum, value_name = "on|off", default_value = "on")]
+    pub admin_bodies: Switch,
     /// Form of the log lines.
     #[arg(long, env = "CMQ_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,

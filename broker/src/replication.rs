@@ -5,6 +5,7 @@
 //! What a turn wants written comes out as a [`crate::storage::Batch`]; the caller says when it is durable.
 
 pub mod bodies;
+pub mod browse;
 pub mod driver;
 pub mod entry;
 pub mod figures;
@@ -29,7 +30,7 @@ use cmq_engine::attributes::QueueId;
 use cmq_engine::catalogue::{CatalogueCommand, CatalogueEvent, CatalogueOutcome};
 use cmq_engine::command::{NewMessage, StaleHandle};
 use cmq_engine::message::{BodyRef, DeliveryId};
-use cmq_engine::outcome::{Deleted, Delivery, Refusal};
+use cmq_engine::outcome::{Deleted, Delivery, Handled, Refusal};
 use cmq_engine::shard::Counts;
 
 use crate::storage::{Batch, StoreError};
@@ -119,6 +120,20 @@ pub enum Request {
         /// What a handle does whose lease has ended.
         stale: StaleHandle,
     },
+    /// Finish a message whatever its state.
+    Remove {
+        /// The shard that has it.
+        shard: GroupId,
+        /// Which message.
+        message: DeliveryId,
+    },
+    /// Make a message ready that is in flight or delayed.
+    Return {
+        /// The shard that has it.
+        shard: GroupId,
+        /// Which delivery of which message.
+        message: DeliveryId,
+    },
     /// Count the messages of a queue on the shards that this node leads.
     Count(QueueId),
 }
@@ -145,6 +160,8 @@ pub enum Reply {
     Received(Vec<Received>),
     /// To [`Request::Delete`]: one verdict a delivery.
     Deleted(Vec<Deleted>),
+    /// To [`Request::Remove`] and [`Request::Return`].
+    Handled(Handled),
     /// To [`Request::Count`].
     Counted(Counts),
     /// The engine refused.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,8 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::access::{self, Access};
 use crate::api;
+use crate::api::admin::Console;
 use crate::api::http::limits::{CONNECTIONS_MAX, Limits};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Switch};
 use crate::declare::{Declarer, Loaded};
 use crate::manifests::ManifestError;
 use crate::metrics::Metrics;
@@ -118,9 +120,13 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
     let (recovered, has_recovered) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
     // Probes are answered from here on, however long the recovery takes.
+    let console = Arc::new(Console::new(config.admin_bodies == Switch::On));
     let admin = {
         let (metrics, is_ready, stopped) = (metrics.clone(), is_ready.clone(), stopped.clone());
-        tokio::spawn(async move { api::admin::serve(admin_listener, &metrics, is_ready, stopped).await })
+        let console = console.clone();
+        tokio::spawn(
+            async move { api::admin::serve(admin_listener, &metrics, console, is_ready, stopped).await },
+        )
     };
 
     let budget = memory(&config);
@@ -140,6 +146,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
     let handle = node.handle();
     let service = Service::new(handle.clone(), feed, config.shards, config.waits(), config.rates());
     metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
+    console.open(service.clone());
     say_what_is_open(&config, &dir);
     let declaring = async {
         // A sender that is gone belongs to a node that failed, which the calls below will say.

@@ -10,19 +10,23 @@ mod figures;
 pub(crate) mod fuzzing;
 mod handle;
 mod messages;
+pub mod operator;
 mod queues;
 mod rates;
+pub mod reference;
 pub mod types;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cmq_engine::catalogue::{CatalogueEvent, QueueEntry};
+use tokio::sync::Semaphore;
 
 use crate::replication::Reply;
 use crate::replication::runtime::NodeHandle;
 use directory::Directory;
 use handle::Handles;
+use operator::WALKS_MAX;
 use rates::Limiter;
 use types::ServiceError;
 
@@ -64,14 +68,16 @@ struct Inner {
     shards: u16,
     limiter: Limiter,
     handles: OnceLock<Handles>,
+    /// Places for walks over messages.
+    walks: Semaphore,
 }
 
 impl Service {
     /// The service of a node of `shards` shards whose catalogue `feed` follows. Calls beyond `rates` are refused.
     pub fn new(node: NodeHandle, feed: Feed, shards: u16, waits: Waits, rates: Rates) -> Self {
-        let (limiter, handles) = (Limiter::new(rates), OnceLock::new());
+        let (limiter, handles, walks) = (Limiter::new(rates), OnceLock::new(), Semaphore::new(WALKS_MAX));
         let directory = feed.directory;
-        Self { inner: Arc::new(Inner { node, directory, waits, shards, limiter, handles }) }
+        Self { inner: Arc::new(Inner { node, directory, waits, shards, limiter, handles, walks }) }
     }
 
     /// Counts a client's call that is about queues rather than messages.

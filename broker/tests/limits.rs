@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cmq_broker::api::{admin, http::limits as http};
-use cmq_broker::replication::{fold, runtime, waiters};
-use cmq_broker::service::types;
+use cmq_broker::replication::{browse, fold, runtime, waiters};
+use cmq_broker::service::{operator, types};
 use cmq_broker::storage::{budget, options};
 use cmq_broker::{access, manifests, server};
 use cmq_engine::limits as engine;
@@ -38,6 +38,8 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("api::http::limits::CALLS_MAX", number(http::CALLS_MAX)),
         ("api::admin::CONNECTIONS_MAX", number(admin::CONNECTIONS_MAX)),
         ("api::admin::CALLS_MAX", number(admin::CALLS_MAX)),
+        ("api::admin::ANSWERS_BYTES_MAX", bytes(admin::ANSWERS_BYTES_MAX)),
+        ("api::admin::BODY_BYTES_MAX", bytes(admin::BODY_BYTES_MAX)),
         ("api::http::limits::STREAMS_MAX", number(http::STREAMS_MAX)),
         ("api::http::limits::RESETS_MAX", number(http::RESETS_MAX)),
         ("api::http::limits::BUFFER_BYTES_MAX", bytes(http::BUFFER_BYTES_MAX)),
@@ -80,6 +82,15 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("engine::limits::SHARDS_MAX", number(engine::SHARDS_MAX)),
         ("manifests::FILE_BYTES_MAX", bytes(manifests::FILE_BYTES_MAX)),
         ("manifests::FILES_MAX", number(manifests::FILES_MAX)),
+        ("service::operator::WALKS_MAX", number(operator::WALKS_MAX)),
+        ("service::operator::PAGE_MESSAGES_MAX", number(operator::PAGE_MESSAGES_MAX)),
+        ("service::operator::PAGE_QUEUES_MAX", number(operator::PAGE_QUEUES_MAX)),
+        ("service::operator::PAGE_BODY_BYTES_MAX", bytes(operator::PAGE_BODY_BYTES_MAX)),
+        ("service::operator::CALL_LOOKS_MAX", number(operator::CALL_LOOKS_MAX)),
+        ("service::operator::SEARCHED_MESSAGES_MAX", number(operator::SEARCHED_MESSAGES_MAX)),
+        ("service::operator::SEARCHED_BYTES_MAX", bytes(operator::SEARCHED_BYTES_MAX)),
+        ("replication::browse::STEP_LOOKS_MAX", number(browse::STEP_LOOKS_MAX)),
+        ("replication::browse::STEP_PAGES_MAX", number(browse::STEP_PAGES_MAX)),
         ("storage::options::JOURNAL_BYTES_MAX", bytes(options::JOURNAL_BYTES_MAX)),
         ("storage::options::RESERVE_BYTES", bytes(options::RESERVE_BYTES)),
         ("storage::options::VOLUME_BYTES_MIN", bytes(options::VOLUME_BYTES_MIN)),

@@ -68,6 +68,16 @@ pub enum Command {
     },
     /// Does what is due: delays, leases and ages that end.
     Expire,
+    /// Finishes a message whatever its state, as an operator asks. The generation does not matter.
+    Remove {
+        /// Which message.
+        message: DeliveryId,
+    },
+    /// Makes a message ready that is in flight or delayed, as an operator asks.
+    Return {
+        /// Which delivery of which message; generation 0 of one that is delayed.
+        message: DeliveryId,
+    },
 }
 
 impl Command {
@@ -76,6 +86,16 @@ impl Command {
         match self {
             Self::Send { messages, .. } => messages.len(),
             _ => 0,
+        }
+    }
+
+    /// The queue that it is for; None: for none, or for whatever is due.
+    pub fn queue(&self) -> Option<QueueId> {
+        match self {
+            Self::Send { queue, .. } | Self::Receive { queue, .. } => Some(*queue),
+            Self::Delete { deliveries, .. } => deliveries.first().map(|first| first.queue.queue),
+            Self::Remove { message } | Self::Return { message } => Some(message.queue.queue),
+            Self::Catalogue { .. } | Self::Expire => None,
         }
     }
 
@@ -104,6 +124,8 @@ impl Command {
                 }
             }
             Self::Expire => _ = out.u8(5),
+            Self::Remove { message } => message.encode(out.u8(8)),
+            Self::Return { message } => message.encode(out.u8(9)),
         }
     }
 
@@ -132,6 +154,8 @@ impl Command {
                 Self::Delete { deliveries: from.list(ENTRY_BODIES_MAX, DeliveryId::decode)?, stale }
             }
             5 => Self::Expire,
+            8 => Self::Remove { message: DeliveryId::decode(from)? },
+            9 => Self::Return { message: DeliveryId::decode(from)? },
             _ => return Err(from.error()),
         })
     }

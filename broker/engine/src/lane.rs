@@ -2,13 +2,14 @@
 //! exceptions.
 //!
 //! Below `fresh` a message without a record is finished; from `fresh` to `tail` one without a record was never touched.
-//! So neither a backlog nor what was deleted out of order costs memory. Records at or above `fresh` exist only in FIFO
-//! lanes, for messages that were delayed; a standard queue keeps its delayed messages in a lane of their own, where none
-//! is fresh.
+//! So neither a backlog nor what was deleted out of order costs memory. Records at or above `fresh` are those of messages
+//! that were delayed in a FIFO lane, and of messages that an operator removed from the middle of a backlog. A standard
+//! queue keeps its delayed messages in a lane of their own, where none is fresh. The message at `fresh` has no record.
 
 mod open;
 mod rows;
 mod salvage;
+mod untouched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -46,7 +47,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn new(slot: Slot, state: State) -> Self {
+    pub(crate) fn new(slot: Slot, state: State) -> Self {
         Self { slot, state, generation: 0, receive_count: 0, first_received_ms: 0 }
     }
 
@@ -325,7 +326,6 @@ impl Lane {
         self.fresh_sent_ms = slot.sent_ms;
         self.step_fresh();
         let mut has_forgotten = false;
-        // Only a FIFO lane has records there.
         while self.has_fresh()
             && let Some(record) = self.records.get(&self.fresh)
         {

@@ -4,6 +4,7 @@
 //! messages of all queues of a Broker on one shard, the [`catalogue::Catalogue`] says which queues exist.
 
 pub mod attributes;
+pub mod browse;
 pub mod catalogue;
 pub mod chunk;
 pub mod codec;

@@ -53,6 +53,17 @@ pub enum Deleted {
     Unknown,
 }
 
+/// What became of the message that an operator meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// It is removed, or ready.
+    Done,
+    /// It is finished, or never existed.
+    Missing,
+    /// It is ready already, or was handed out again in the meantime.
+    Unsuited,
+}
+
 /// What a command answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -71,6 +82,8 @@ pub enum Outcome {
     },
     /// One verdict a handle, in order.
     Deleted(Vec<Deleted>),
+    /// What became of the message that an operator meant.
+    Handled(Handled),
 }
 
 /// A message that moved to a dead-letter queue of the same shard.
@@ -114,7 +127,7 @@ pub struct Totals {
     pub sent: u64,
     /// Messages handed out.
     pub received: u64,
-    /// Messages deleted by a handle.
+    /// Messages deleted, by a handle or by an operator.
     pub deleted: u64,
     /// Messages that reached the end of their retention.
     pub expired: u64,
@@ -197,6 +210,7 @@ impl Digest {
                     self.add(*verdict as u64);
                 }
             }
+            Outcome::Handled(handled) => _ = self.add(8).add(*handled as u64),
         }
     }
 }

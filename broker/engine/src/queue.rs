@@ -1,9 +1,11 @@
 //! One queue on one shard: its lanes, whose turn it is, what is due, and the rules of a message's life.
 
 mod ages;
+mod browse;
 mod delete;
 mod due;
 mod kept;
+mod operate;
 mod receive;
 mod remains;
 mod rows;

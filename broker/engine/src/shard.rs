@@ -4,6 +4,7 @@
 //! phases: [`Shard::prefetch`] moves time forward and names the chunk pages that the command may touch, [`Shard::apply`]
 //! does the rest with those pages. What else happens to be in memory never changes an outcome.
 
+mod browse;
 mod queues;
 mod rows;
 mod salvage;
@@ -16,7 +17,7 @@ use crate::chunk::{ChunkKey, NamedPages, Pages};
 use crate::command::{Command, NewMessage};
 use crate::limits::{DEDUPLICATION_IDS_MAX, LANES_MAX, LANES_TOUCHED_MAX, RECORDS_MAX, STEPS_MAX};
 use crate::message::{BodyRef, DeliveryId, LaneId, QueueEpoch};
-use crate::outcome::{Deleted, Digest, Effects, Moved, Outcome, Refusal, Totals};
+use crate::outcome::{Deleted, Digest, Effects, Handled, Moved, Outcome, Refusal, Totals};
 use crate::queue::{Context, Move, Queue};
 use crate::row::{Dirty, RowKey};
 
@@ -71,7 +72,14 @@ impl Shard {
                 })
                 .unwrap_or_default(),
             Command::Expire => self.prefetch_expire(),
-            Command::Catalogue { .. } | Command::Send { .. } | Command::Delete { .. } => Vec::new(),
+            Command::Remove { message } => {
+                let queue = self.queues.get(&message.queue.queue);
+                queue.map(|queue| queue.remove_pages(message)).unwrap_or_default()
+            }
+            Command::Catalogue { .. }
+            | Command::Send { .. }
+            | Command::Delete { .. }
+            | Command::Return { .. } => Vec::new(),
         };
         self.prepared.named.clone_from(&named);
         named
@@ -127,6 +135,19 @@ impl Shard {
                     self.on_queue(id, pages, |queue, context| queue.age_lane(lane, context));
                 }
                 Outcome::Done
+            }
+            Command::Remove { message } => {
+                let has_room = self.records < RECORDS_MAX;
+                self.on_queue(message.queue.queue, pages, |queue, context| {
+                    queue.remove(message, has_room, context)
+                })
+                .unwrap_or(Outcome::Handled(Handled::Missing))
+            }
+            Command::Return { message } => {
+                let handled = self.on_queue(message.queue.queue, pages, |queue, context| {
+                    queue.return_early(message, context)
+                });
+                Outcome::Handled(handled.unwrap_or(Handled::Missing))
             }
         };
         self.finish_moves();

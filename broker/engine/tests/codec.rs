@@ -95,6 +95,8 @@ fn command() -> impl Strategy<Value = Command> {
         (prop::collection::vec(delivery(), 0..20), stale)
             .prop_map(|(deliveries, stale)| Command::Delete { deliveries, stale }),
         Just(Command::Expire),
+        delivery().prop_map(|message| Command::Remove { message }),
+        delivery().prop_map(|message| Command::Return { message }),
     ]
 }
 

@@ -1,31 +1,50 @@
-//! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`.
+//! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`, and the admin API below `/api/v1/`.
 
+mod answer;
+mod calls;
+mod error;
+mod guard;
+mod query;
+mod route;
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::http::body::{self, Budget};
 use super::http::limits::Limits;
 use super::http::{self, Handler, Response, text};
 use crate::metrics::Metrics;
+
+pub use calls::Console;
 
 /// Connections at once at most.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Calls at once at most.
 pub const CALLS_MAX: usize = 64;
+/// Bytes of a request's body at most.
+pub const BODY_BYTES_MAX: usize = 4 << 10;
+/// Bytes of answers of the admin API that clients have not read yet; the largest page has room in it.
+pub const ANSWERS_BYTES_MAX: usize = 32 << 20;
 /// What the port serves, for callers who ask for something else.
-const PATHS: &str = "this port serves GET /livez, /readyz and /metrics\n";
+const PATHS: &str = "this port serves GET /livez, /readyz and /metrics, and the admin API below /api/v1/\n";
 
 /// Serves the admin port until `stop` turns true or its sender is gone. `ready` says whether clients may be sent here.
 pub async fn serve(
     listener: TcpListener,
     metrics: &Metrics,
+    console: Arc<Console>,
     ready: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
 ) {
-    let port = Port { metrics: metrics.clone(), ready };
+    let (bodies, answers) = (Budget::new(CALLS_MAX * BODY_BYTES_MAX), Budget::new(ANSWERS_BYTES_MAX));
+    let port = Port { metrics: metrics.clone(), console, bodies, answers, ready };
     let limits = Limits { connections: CONNECTIONS_MAX, calls: CALLS_MAX, ..Limits::default() };
     http::serve(listener, port, limits, metrics.admin_port.clone(), stop).await;
 }
@@ -33,11 +52,27 @@ pub async fn serve(
 #[derive(Clone)]
 struct Port {
     metrics: Metrics,
+    console: Arc<Console>,
+    bodies: Budget,
+    answers: Budget,
     ready: watch::Receiver<bool>,
 }
 
 impl Handler for Port {
     async fn handle(self, request: Request<Incoming>) -> Response {
+        if request.uri().path().starts_with("/api/") {
+            let (head, mut body) = request.into_parts();
+            return match body::read(&mut body, BODY_BYTES_MAX, &self.bodies).await {
+                Ok((body, _in_use)) => self.hold(self.console.answer(&head, &body).await).await,
+                Err(error) => {
+                    // A client that waits for a word before it sends its body just gets this answer instead.
+                    if !head.headers.contains_key(EXPECT) {
+                        body::drain(&mut body).await;
+                    }
+                    Console::unreadable(&error)
+                }
+            };
+        }
         if request.uri().path() != "/metrics" {
             return self.answer(request.method(), request.uri().path());
         }
@@ -59,6 +94,17 @@ impl Handler for Port {
 }
 
 impl Port {
+    /// Counts an answer against the memory for answers until its client has read it.
+    async fn hold(&self, response: Response) -> Response {
+        let (head, body) = response.into_parts();
+        let Ok(body) = body.collect().await;
+        let body = body.to_bytes();
+        match self.answers.reserve(body.len()) {
+            Ok(share) => Response::from_parts(head, Full::new(share.hold(body))),
+            Err(_) => Console::busy(),
+        }
+    }
+
     fn answer(&self, method: &Method, path: &str) -> Response {
         let page: fn(&Self) -> Response = match path {
             "/livez" => |_| text(StatusCode::OK, "ok\n"),
@@ -104,11 +150,30 @@ impl Port {
 mod tests {
     use super::*;
 
+    fn port(ready: bool, answers: usize) -> Port {
+        Port {
+            metrics: Metrics::new(),
+            console: Arc::new(Console::new(true)),
+            bodies: Budget::new(BODY_BYTES_MAX),
+            answers: Budget::new(answers),
+            ready: watch::channel(ready).1,
+        }
+    }
+
     fn check(ready: bool, method: &Method, path: &str, status: u16) -> Response {
-        let port = Port { metrics: Metrics::new(), ready: watch::channel(ready).1 };
+        let port = port(ready, 0);
         let response = port.answer(method, path);
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
         response
+    }
+
+    #[tokio::test]
+    async fn unread_answers_are_bounded() {
+        let port = port(true, 10);
+        let first = port.hold(text(StatusCode::OK, "123456")).await;
+        assert_eq!(port.hold(text(StatusCode::OK, "12345")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "123456");
+        assert_eq!(port.hold(text(StatusCode::OK, "12345")).await.status(), StatusCode::OK);
     }
 
     #[test]
@@ -125,3 +190,7 @@ mod tests {
         assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
     }
 }
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod api_tests;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::cmq::{self, Parameters};
 use super::http::body::{self, Budget, Reservation};
-use super::http::limits::Limits;
+use super::http::limits::{BODY_BYTES_MAX, Limits};
 use super::http::{self, Handler, Response, text};
 use super::route::{self, Route};
 use super::sqs;
@@ -96,18 +96,6 @@ impl Handler for Port {
 /// Answers below this many bytes are not counted on HTTP/1: the bound of connections bounds them.
 pub const ANSWER_COUNTED_BYTES_MIN: usize = 16 << 10;
 
-/// An answer with its share of the memory for answers.
-struct Held {
-    body: Bytes,
-    _share: Reservation,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
-
 /// A request after its head and its body were read.
 enum Read {
     /// With the memory that its messages take.
@@ -134,7 +122,7 @@ impl Port {
             return body;
         }
         match self.0.answers.reserve(body.len()) {
-            Ok(share) => Bytes::from_owner(Held { body, _share: share }),
+            Ok(share) => share.hold(body),
             Err(error) => self.refuse(&error.into()).body,
         }
     }
@@ -146,7 +134,7 @@ impl Port {
             Route::SqsJson => Err(Read::Elsewhere(sqs::not_served_json())),
             Route::SqsQuery => Err(Read::Elsewhere(sqs::not_served_query())),
             Route::Nowhere => Err(Read::Elsewhere(text(StatusCode::NOT_FOUND, NOWHERE))),
-            Route::Cmq | Route::Parameters if is_post => body::read(body, &self.0.bodies)
+            Route::Cmq | Route::Parameters if is_post => body::read(body, BODY_BYTES_MAX, &self.0.bodies)
                 .await
                 .map(|(form, in_use)| (form, Some(in_use)))
                 .map_err(|error| Read::Refused(self.refuse(&error.into()))),
@@ -209,7 +197,7 @@ impl From<body::Error> for cmq::Error {
     fn from(error: body::Error) -> Self {
         match error {
             body::Error::Busy => Self::retry(&error),
-            body::Error::TooLarge | body::Error::Slow | body::Error::Broken => Self::unreadable("body"),
+            body::Error::TooLarge(_) | body::Error::Slow | body::Error::Broken => Self::unreadable("body"),
         }
     }
 }

@@ -79,13 +79,7 @@ impl<T> Operation<T> {
     }
 
     fn queue(&self) -> QueueId {
-        match &self.command {
-            Command::Send { queue, .. } | Command::Receive { queue, .. } => *queue,
-            Command::Delete { deliveries, .. } => {
-                deliveries.first().map_or(QueueId(0), |first| first.queue.queue)
-            }
-            _ => QueueId(0),
-        }
+        self.command.queue().unwrap_or(QueueId(0))
     }
 }
 

@@ -9,6 +9,7 @@ mod snapshots;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use cmq_engine::chunk::ChunkKey;
 use cmq_engine::faults::{self, Fault};
 use cmq_engine::message::BodyRef;
 use cmq_engine::row::RowKey;
@@ -22,7 +23,7 @@ use super::keys::{self, Space};
 use super::log::{GroupLog, encode_hard_state};
 use super::machine::Machine;
 use super::offline::row_name;
-use super::pages::PageCache;
+use super::pages::{PageCache, Peeked};
 use super::snapshot::{Receiving, Sending};
 use super::{Fatal, GroupId, NodeId, PeerBody};
 use crate::storage::{ScanLimit, StoreError, Tree};
@@ -217,6 +218,11 @@ impl<T> Group<T> {
 
     pub(crate) fn applied(&self) -> (u64, u64) {
         self.raw.store().applied
+    }
+
+    /// A chunk page that is in memory.
+    pub(crate) fn peek_page(&self, key: &ChunkKey) -> Option<Peeked> {
+        self.pages.peek(key)
     }
 
     pub(crate) fn space(&self) -> Space {

@@ -14,6 +14,15 @@ use crate::storage::{Store, StoreError, Tree};
 /// Places in the order of eviction that may be left over from pages that were let go.
 const ORDER_SLACK: usize = 64;
 
+/// A page in memory.
+#[derive(Clone, Debug)]
+pub(crate) enum Peeked {
+    /// As it is used.
+    Chunk(Arc<Chunk>),
+    /// As it goes to disk.
+    Row(Bytes),
+}
+
 /// The pages of one group: rows on their way to disk, and those that were read lately.
 #[derive(Debug, Default)]
 pub(crate) struct PageCache {
@@ -71,6 +80,12 @@ impl PageCache {
         if let Some(chunk) = self.pages.remove(key) {
             self.bytes -= chunk.memory_bytes();
         }
+    }
+
+    /// A page that the disk need not be asked for, or does not have yet.
+    pub(crate) fn peek(&self, key: &ChunkKey) -> Option<Peeked> {
+        let row = || Some(Peeked::Row(self.writing.get(key)?.1.clone()));
+        self.pages.get(key).map(|chunk| Peeked::Chunk(chunk.clone())).or_else(row)
     }
 
     fn read(&mut self, key: &ChunkKey, space: Space, store: &dyn Store) -> Result<Arc<Chunk>, StoreError> {

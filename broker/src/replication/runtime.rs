@@ -6,6 +6,7 @@
 mod counters;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -72,6 +73,7 @@ struct Inbox {
     arrived: Condvar,
     max: Share,
     counters: Counters,
+    longest_look_us: AtomicU64,
 }
 
 impl Inbox {
@@ -93,6 +95,7 @@ impl Inbox {
 #[derive(Clone)]
 pub struct NodeHandle {
     inbox: Arc<Inbox>,
+    store: FjallStore,
 }
 
 impl std::fmt::Debug for NodeHandle {
@@ -164,6 +167,16 @@ impl NodeHandle {
         RuntimeFigures { inbox_requests, inbox_bytes, ..self.inbox.counters.figures() }
     }
 
+    /// The longest time for which a look held the driver up.
+    pub fn longest_look(&self) -> Duration {
+        Duration::from_micros(self.inbox.longest_look_us.load(Ordering::Relaxed))
+    }
+
+    /// The rows on disk, for reading some that never change beside the driver.
+    pub(super) fn store(&self) -> &FjallStore {
+        &self.store
+    }
+
     /// Lets the node answer what it has, sync and end.
     pub fn stop(&self) {
         self.inbox.urgent(|mail| mail.inputs.push(Input::Stop));
@@ -204,6 +217,7 @@ impl Node {
             arrived: Condvar::new(),
             max: Share { requests: REQUESTS_MAX, bytes: inbound_bytes },
             counters: Counters::new(),
+            longest_look_us: AtomicU64::new(0),
         });
         let world = clock.world(&store);
         let (driver, first) = Driver::open(config, Arc::new(store.clone()), store.last_batch(), world)?;
@@ -218,7 +232,7 @@ impl Node {
                 CommitEvent::Failed(error) => committed.urgent(|mail| mail.failure = Some(error)),
             }),
         )?;
-        let handle = NodeHandle { inbox: inbox.clone() };
+        let handle = NodeHandle { inbox: inbox.clone(), store: store.clone() };
         let turning = Turning { driver, store, committer, inbox, clock, ready, on_event };
         let thread = std::thread::Builder::new()
             .name("driver".into())
@@ -329,7 +343,9 @@ impl<E: FnMut(CatalogueEvent)> Turning<E> {
             }
             let looks = self.wait(&mut inputs)?;
             for look in looks {
+                let started = Instant::now();
                 look(&self.driver);
+                self.inbox.longest_look_us.fetch_max(started.elapsed().as_micros() as u64, Ordering::Relaxed);
             }
             if inputs.iter().any(|input| matches!(input, Input::Stop)) {
                 is_stopping = true;
@@ -381,6 +397,7 @@ impl Request {
             Self::Catalogue(_) => None,
             Self::Send { queue, .. } | Self::Receive { queue, .. } | Self::Count(queue) => Some(*queue),
             Self::Delete { deliveries, .. } => deliveries.first().map(|delivery| delivery.queue.queue),
+            Self::Remove { message, .. } | Self::Return { message, .. } => Some(message.queue.queue),
         }
     }
 
@@ -396,8 +413,13 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::budget::MemoryBudget;
+    use crate::storage::options::Options;
 
+    /// A handle of a node whose driver never takes anything.
     fn handle(max: Share) -> NodeHandle {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("data"), MemoryBudget::split(64 << 20).unwrap());
         let mail = Mail {
             inputs: Vec::new(),
             looks: Vec::new(),
@@ -413,7 +435,9 @@ mod tests {
                 arrived: Condvar::new(),
                 max,
                 counters: Counters::new(),
+                longest_look_us: AtomicU64::new(0),
             }),
+            store: FjallStore::open(&options).unwrap(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What calls need of the catalogue, kept in step with it by the driver's thread.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cmq_engine::attributes::QueueId;
@@ -79,6 +80,22 @@ impl Directory {
                 && entry.name.contains(search)
         };
         self.page(offset, limit, is_source)
+    }
+
+    /// Queues whose name contains `search` and comes behind `after`, in the order of names; and whether there are more.
+    pub(super) fn page_after(
+        &self,
+        search: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Arc<QueueEntry>>, bool) {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(|queues| {
+            let behind = queues.by_name.range::<str, _>((start, Bound::Unbounded));
+            let mut matching = behind.map(|(_, entry)| entry).filter(|entry| entry.name.contains(search));
+            let page = matching.by_ref().take(limit).cloned().collect();
+            (page, matching.next().is_some())
+        })
     }
 
     /// One page of the queues that match, in the order of names.

@@ -17,7 +17,7 @@ use super::{Service, failure};
 use crate::replication::{GroupId, Received, Reply, Request};
 
 /// Bits of a message's address in its number; the shard stands above them.
-const ADDRESS_BITS: u32 = 54;
+pub(super) const ADDRESS_BITS: u32 = 54;
 
 impl Service {
     /// Stores messages durably; all or none.
@@ -137,7 +137,7 @@ fn deduplication_hash(entry: &QueueEntry, body: &Bytes) -> Option<u128> {
     })
 }
 
-fn message_id(shard: GroupId, address: u64) -> MessageId {
+pub(super) fn message_id(shard: GroupId, address: u64) -> MessageId {
     MessageId(u64::from(shard.0) << ADDRESS_BITS | address)
 }
 

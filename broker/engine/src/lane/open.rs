@@ -66,6 +66,12 @@ impl OpenChunk {
         Some(popped)
     }
 
+    /// The slots, in order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let mut rest = self.clone();
+        std::iter::from_fn(move || rest.pop_front())
+    }
+
     /// Appends the slots, the first of which has the sequence `first`, as [`crate::chunk::Chunk`] reads them.
     pub(super) fn encode(&self, first: u64, out: &mut Writer) {
         out.int(first).int(self.len as u64);

@@ -4,12 +4,6 @@ use super::{Lane, Record, State};
 use crate::message::{BodyRef, Slot};
 
 impl Lane {
-    /// The untouched messages of the open chunk.
-    pub(crate) fn open_slots(&self) -> impl Iterator<Item = (u64, Slot)> {
-        let mut open = self.open.clone();
-        (self.open_first()..).zip(std::iter::from_fn(move || open.pop_front()))
-    }
-
     /// Ends a message that cannot be handed out any more. Its timers and counts are those of before; rebuild them.
     pub(crate) fn give_up(&mut self, sequence: u64) {
         if self.records.contains_key(&sequence) {

@@ -23,16 +23,16 @@ impl Queue {
                 self.finish(id, sequence, context);
                 self.age_out(id, record.slot, context);
             } else {
-                self.give_back(id, sequence, context);
+                self.timers.pop_first();
+                self.make_ready(id, sequence, context);
             }
             self.settle(id, false, context);
             context.effects.wake(self.epoch.queue);
         }
     }
 
-    /// Makes the message of the first timer ready.
-    fn give_back(&mut self, id: LaneId, sequence: u64, context: &mut Context<'_>) {
-        self.timers.pop_first();
+    /// Makes a delayed or leased message ready, whose timer is taken out already.
+    pub(super) fn make_ready(&mut self, id: LaneId, sequence: u64, context: &mut Context<'_>) {
         let lane = self.lanes.get_mut(&id).expect("a timer is of a message that is there");
         let role = lane.role;
         let Some(record) = lane.give_back(sequence) else { return };

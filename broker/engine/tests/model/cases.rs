@@ -57,6 +57,44 @@ impl World {
         }
     }
 
+    pub(crate) fn put_plain(&mut self, slot: usize) {
+        self.put(slot, |_| ());
+    }
+
+    pub(crate) fn send_plain(&mut self, slot: usize, count: u64) {
+        self.send(slot, plain(count));
+    }
+
+    /// Receives up to `max` messages; answers their sequences.
+    pub(crate) fn take(&mut self, slot: usize, max: u16) -> Vec<u64> {
+        self.receive(slot, max).0.iter().map(|delivery| delivery.id.sequence).collect()
+    }
+
+    /// As `take`, and deletes them.
+    pub(crate) fn take_and_delete(&mut self, slot: usize, max: u16) -> Vec<u64> {
+        // A hole over whole chunks ends the search for once.
+        let mut taken = self.receive(slot, max);
+        while taken.0.is_empty() && taken.1 {
+            taken = self.receive(slot, max);
+        }
+        self.delete(&taken.0, StaleHandle::Refuse);
+        taken.0.iter().map(|delivery| delivery.id.sequence).collect()
+    }
+
+    pub(crate) fn checkpoint(&mut self) {
+        self.run(&Op::Checkpoint);
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.run(&Op::Crash);
+    }
+
+    /// Rows of records.
+    pub(crate) fn records(&self) -> usize {
+        let rows = self.replica.shard.export();
+        rows.iter().filter(|(key, _)| matches!(key, cmq_engine::row::RowKey::Records(..))).count()
+    }
+
     fn counts(&self, slot: usize) -> Counts {
         self.replica.shard.counts(self.queue(slot)).expect("a queue that is there")
     }

@@ -1,6 +1,7 @@
 //! The state machine against a naive model. Two replicas run everything, one of which sees only the chunk pages that it
 //! named and crashes now and then; their outcomes, their states and what the model allows must agree at every step.
 
+mod browse;
 mod cases;
 mod reference;
 mod replica;

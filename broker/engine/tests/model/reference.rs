@@ -1,13 +1,16 @@
 //! The rules of a message's life, stated as simply as can be: plain lists, walked from end to end. It does not foretell
 //! what a shard does where several answers are right; it checks what the shard says that it did.
 
+mod operator;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueId, QueueKind};
+use cmq_engine::browse::Place;
 use cmq_engine::catalogue::{Rewind, RewindKind};
 use cmq_engine::command::{NewMessage, StaleHandle};
 use cmq_engine::limits::{DEDUPLICATION_WINDOW_MS, STEPS_MAX};
-use cmq_engine::message::{BodyRef, DeliveryId};
+use cmq_engine::message::{BodyRef, DeliveryId, QueueEpoch};
 use cmq_engine::outcome::{Deleted, Delivery, Effects, Outcome, Refusal};
 use cmq_engine::shard::Counts;
 
@@ -91,6 +94,8 @@ pub(crate) struct Model {
     queues: BTreeMap<QueueId, Queue>,
     /// Each delivery with its message.
     handles: Vec<(DeliveryId, BodyRef)>,
+    /// Which message stands where, as walks over queues found out.
+    places: BTreeMap<(QueueEpoch, Place), BodyRef>,
     /// Bodies that something refers to.
     live: BTreeSet<BodyRef>,
     /// Bodies of removed queues that the clean-up has to free.
@@ -181,6 +186,13 @@ impl Queue {
     fn head(&self, line: &Line, now_leased: &BTreeSet<BodyRef>) -> Option<&Message> {
         let mut mates = self.messages.iter().filter(|message| message.line == *line);
         if self.is_fifo() {
+            // An operator may return one of a group and leave others out: it stays locked.
+            let is_out = |message: &Message| {
+                matches!(message.state, State::Leased(_)) && !now_leased.contains(&message.body)
+            };
+            if mates.clone().any(is_out) {
+                return None;
+            }
             let first = mates.find(|message| !now_leased.contains(&message.body));
             return first.filter(|message| message.state == State::Ready);
         }

@@ -64,7 +64,7 @@ impl Replica {
         (outcome, effects)
     }
 
-    fn pages(&self, named: impl IntoIterator<Item = ChunkKey>) -> Pages {
+    pub(crate) fn pages(&self, named: impl IntoIterator<Item = ChunkKey>) -> Pages {
         let mut pages = Pages::default();
         for key in named {
             let chunk = self.chunks.get(&key).unwrap_or_else(|| panic!("{key:?} is not on disk"));

@@ -40,6 +40,24 @@ pub(crate) enum Op {
         sequence: u64,
         generation: u32,
     },
+    /// Removes a message that a walk over the queue finds, whatever its state.
+    RemoveOne {
+        slot: usize,
+        nth: usize,
+    },
+    /// Makes a message ready that a walk over the queue finds.
+    ReturnOne {
+        slot: usize,
+        nth: usize,
+        /// Added to the generation.
+        off: u32,
+    },
+    /// Means places that need not exist.
+    OperateForged {
+        slot: usize,
+        lane: u64,
+        sequence: u64,
+    },
     Expire,
     /// Expires until nothing is due.
     Quiesce,
@@ -109,6 +127,11 @@ fn op(is_large: bool) -> impl Strategy<Value = Op> {
             .prop_map(|(back, count, stride, stale)| Op::Delete { back, count, stride, stale }),
         2 => (0_usize..40, 0_u64..2_000, 0_u32..4)
             .prop_map(|(back, sequence, generation)| Op::DeleteForged { back, sequence, generation }),
+        6 => (slot(), nth()).prop_map(|(slot, nth)| Op::RemoveOne { slot, nth }),
+        4 => (slot(), nth(), prop_oneof![5 => Just(0_u32), 1 => Just(1)])
+            .prop_map(|(slot, nth, off)| Op::ReturnOne { slot, nth, off }),
+        1 => (slot(), 0_u64..5, 0_u64..2_000)
+            .prop_map(|(slot, lane, sequence)| Op::OperateForged { slot, lane, sequence }),
         3 => Just(Op::Expire),
         6 => Just(Op::Quiesce),
         10 => prop_oneof![0_u64..50, 0_u64..5_000, 0_u64..100_000, 200_000_u64..400_000].prop_map(|ms| Op::Wait { ms }),
@@ -123,6 +146,11 @@ fn op(is_large: bool) -> impl Strategy<Value = Op> {
         6 => Just(Op::Checkpoint),
         5 => Just(Op::Crash),
     ]
+}
+
+/// The head, somewhere near it, or anywhere.
+fn nth() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(0_usize), 1_usize..5, 0_usize..2_000]
 }
 
 fn max(is_large: bool) -> impl Strategy<Value = u16> {

@@ -20,7 +20,7 @@ const EXPIRES_MAX: usize = 2_000;
 const OUTLIVES_ALL_MS: u64 = 10_000_000;
 
 pub(crate) struct World {
-    model: Model,
+    pub(crate) model: Model,
     pub(crate) replica: Replica,
     pub(crate) witness: Replica,
     slots: [Option<QueueId>; SLOTS],
@@ -79,6 +79,11 @@ impl World {
                 self.model.delete(deliveries, *stale, now, &outcome, &effects);
             }
             Command::Expire => self.model.expire(now, &effects),
+            Command::Remove { message } => self.model.remove_one(message, now, &outcome, &effects),
+            Command::Return { message } => {
+                assert!(effects.dead_bodies.is_empty());
+                self.model.return_one(message, now, &outcome);
+            }
             Command::Catalogue { changes, is_complete, .. } => {
                 assert!(effects.dead_bodies.is_empty());
                 self.take_catalogue(changes, *is_complete);
@@ -174,6 +179,9 @@ impl World {
                 }
                 self.apply(Command::Delete { deliveries, stale: StaleHandle::Delete });
             }
+            Op::RemoveOne { slot, nth } => self.remove_one(*slot, *nth),
+            Op::ReturnOne { slot, nth, off } => self.return_one(*slot, *nth, *off),
+            Op::OperateForged { slot, lane, sequence } => self.operate_forged(*slot, *lane, *sequence),
             Op::Expire => _ = self.apply(Command::Expire),
             Op::Quiesce => self.quiesce(),
             Op::Wait { ms } => self.now_ms += ms,

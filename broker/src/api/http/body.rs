@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 
-use super::limits::{BODY_BYTES_MAX, BODY_WITHIN, DRAINED_BYTES_MAX};
+use super::limits::{BODY_WITHIN, DRAINED_BYTES_MAX};
 
 /// Bytes that are set aside at first for a body that comes in pieces; what needs more grows by doubling.
 const JOINED_BYTES_FIRST: usize = 256 << 10;
@@ -50,6 +50,22 @@ impl Reservation {
         self.bytes += std::mem::take(&mut more.bytes);
         Ok(())
     }
+
+    /// The same bytes, with the share until the last of them is dropped.
+    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _share: self })
+    }
+}
+
+struct Held {
+    bytes: Bytes,
+    _share: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Drop for Reservation {
@@ -62,8 +78,8 @@ impl Drop for Reservation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// Larger than any call needs.
-    #[error("the body is larger than {BODY_BYTES_MAX} bytes")]
-    TooLarge,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
     /// Too much is on its way already.
     #[error("the broker is busy: bodies on their way; retry")]
     Busy,
@@ -75,20 +91,20 @@ pub(crate) enum Error {
     Broken,
 }
 
-/// Reads a body. One that came with the head is a slice of the connection's buffer, a longer one has memory of its own. The
+/// Reads a body of up to `max` bytes. One that came with the head is a slice of the connection's buffer, a longer one has memory of its own. The
 /// announced length is checked before anything is read.
-pub(crate) async fn read<B>(body: &mut B, budget: &Budget) -> Result<(Bytes, Reservation), Error>
+pub(crate) async fn read<B>(body: &mut B, max: usize, budget: &Budget) -> Result<(Bytes, Reservation), Error>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let announced = body.size_hint().upper().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
-        return Err(Error::TooLarge);
+    if announced.is_some_and(|bytes| bytes > max) {
+        return Err(Error::TooLarge(max));
     }
     // Memory is taken as bytes come: what a client only announces keeps nothing from others.
     let mut reservation = budget.reserve(0)?;
     let bytes = {
-        let mut collected = pin!(collect(body, announced, &mut reservation));
+        let mut collected = pin!(collect(body, max, announced, &mut reservation));
         // Most bodies are there already; those need no timer.
         let first = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
         match first {
@@ -101,6 +117,7 @@ where
 
 async fn collect<B>(
     body: &mut B,
+    max: usize,
     announced: Option<usize>,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Error>
@@ -112,8 +129,8 @@ where
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Error::Broken)?.into_data() else { continue };
         let so_far = first.len() + joined.len() + data.len();
-        if so_far > BODY_BYTES_MAX {
-            return Err(Error::TooLarge);
+        if so_far > max {
+            return Err(Error::TooLarge(max));
         }
         reservation.grow(data.len())?;
         if so_far == data.len() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cmq_engine::attributes::QueueId;
 use cmq_engine::command::{Command, NewMessage};
-use cmq_engine::outcome::{Deleted, Refusal};
+use cmq_engine::outcome::{Deleted, Handled, Refusal};
 use cmq_engine::shard::Counts;
 
 use super::Driver;
@@ -41,26 +41,14 @@ impl<T: Token> Driver<T> {
                 self.receive(Waiter { token, queue, max, visibility_ms, deadline_ms, ticket, claim: 0 });
             }
             Request::Delete { shard, deliveries, stale } => {
-                let group =
-                    self.groups.get_mut(usize::from(shard.0)).filter(|group| group.machine.shard().is_some());
-                match group {
-                    None => {
-                        let verdicts = vec![Deleted::Unknown; deliveries.len()];
-                        self.hub.out.replies.push((token, Reply::Deleted(verdicts)));
-                    }
-                    Some(group) if !group.is_serving() => {
-                        self.hub.out.replies.push((token, Reply::NotLeader))
-                    }
-                    Some(group) => {
-                        let queue = deliveries.first().map(|delivery| delivery.queue.queue);
-                        if !queue.is_none_or(|queue| group.fold.has_room(queue, 0)) {
-                            self.hub.out.replies.push((token, Reply::Busy(TOO_MANY_WAIT)));
-                            return Ok(());
-                        }
-                        let command = Command::Delete { deliveries, stale };
-                        group.fold.push(Operation::new(Asker::Client(token), command, Vec::new(), 0));
-                    }
-                }
+                let unknown = Reply::Deleted(vec![Deleted::Unknown; deliveries.len()]);
+                self.push(token, shard, Command::Delete { deliveries, stale }, unknown);
+            }
+            Request::Remove { shard, message } => {
+                self.push(token, shard, Command::Remove { message }, Reply::Handled(Handled::Missing));
+            }
+            Request::Return { shard, message } => {
+                self.push(token, shard, Command::Return { message }, Reply::Handled(Handled::Missing));
             }
             Request::Count(queue) => {
                 let reply = match self.exact_counts(queue)? {
@@ -84,6 +72,24 @@ impl<T: Token> Driver<T> {
             sum = Some(counts.map_or(before, |counts| before.plus(&counts)));
         }
         Ok(sum)
+    }
+
+    /// Puts a command for one shard on its way; `unknown` is the answer where there is no such shard.
+    fn push(&mut self, token: T, shard: GroupId, command: Command, unknown: Reply) {
+        let queue = command.queue();
+        let group = self.groups.get_mut(usize::from(shard.0)).filter(|group| group.machine.shard().is_some());
+        let reply = match group {
+            None => unknown,
+            Some(group) if !group.is_serving() => Reply::NotLeader,
+            Some(group) if queue.is_some_and(|queue| !group.fold.has_room(queue, 0)) => {
+                Reply::Busy(TOO_MANY_WAIT)
+            }
+            Some(group) => {
+                group.fold.push(Operation::new(Asker::Client(token), command, Vec::new(), 0));
+                return;
+            }
+        };
+        self.hub.out.replies.push((token, reply));
     }
 
     fn send(

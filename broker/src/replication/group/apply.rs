@@ -218,6 +218,7 @@ impl<T> Group<T> {
                 let reply = match outcome {
                     Outcome::Sent(bodies) => Reply::Sent(self.id, bodies),
                     Outcome::Deleted(verdicts) => Reply::Deleted(verdicts),
+                    Outcome::Handled(handled) => Reply::Handled(handled),
                     Outcome::Refused(refusal) => Reply::Refused(refusal),
                     Outcome::Done | Outcome::Received { .. } => Reply::Busy("unexpected outcome"),
                 };
@@ -247,7 +248,7 @@ impl<T> Group<T> {
                 hub.out.replies.push((waiter.token, Reply::Refused(refusal)));
                 return Ok(());
             }
-            Outcome::Done | Outcome::Sent(_) | Outcome::Deleted(_) => Vec::new(),
+            Outcome::Done | Outcome::Sent(_) | Outcome::Deleted(_) | Outcome::Handled(_) => Vec::new(),
         };
         let (space, applied) = (self.space(), self.applied().0);
         let bytes: usize = deliveries.iter().map(|delivery| delivery.bytes as usize).sum();
