@@ -16,7 +16,7 @@ use fjall::PersistMode;
 use super::budget::SEALED_MEMTABLES_MAX;
 use super::fjall_store::FjallStore;
 use super::keeper::Keeper;
-use super::options::{COMMIT_BYTES_MAX, ROOM_CHECK_BYTES};
+use super::options::{COMMIT_BYTES_MAX, JOURNAL_BYTES_HOLD, ROOM_CHECK_BYTES};
 use super::{Batch, StoreError};
 pub(super) use queue::Queue;
 
@@ -75,6 +75,7 @@ impl Committer {
             on_commit,
             sync: sync_mode(),
             bytes_since_look: 0,
+            journals_are_long: false,
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
@@ -155,8 +156,10 @@ struct Worker {
     wake_keeper: std::thread::Thread,
     on_commit: OnCommit,
     sync: PersistMode,
-    /// Bytes written since the free space was looked at.
+    /// Bytes written since free space and journals were looked at.
     bytes_since_look: u64,
+    /// Whether the journals were near their bound then.
+    journals_are_long: bool,
 }
 
 impl Worker {
@@ -202,20 +205,22 @@ impl Worker {
         if self.bytes_since_look >= ROOM_CHECK_BYTES {
             self.bytes_since_look = 0;
             self.store.look_at_space()?;
+            self.journals_are_long = self.store.journal_bytes()? > JOURNAL_BYTES_HOLD;
         }
         Ok(())
     }
 
-    /// Keeps memtables within the budget. fjall would do it too, but asleep for 100 ms at a time.
-    fn wait_for_flushes(&self) -> Result<(), StoreError> {
+    /// Keeps memtables within the budget, and journals within their bound. fjall would do the first too, but asleep for
+    /// 100 ms at a time.
+    fn wait_for_flushes(&mut self) -> Result<(), StoreError> {
         const STEP: Duration = Duration::from_millis(1);
         const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
-        if self.store.sealed_memtables() < SEALED_MEMTABLES_MAX {
+        if !self.must_wait()? {
             return Ok(());
         }
         self.store.counters().held_back();
         let mut looked = Instant::now();
-        while self.store.sealed_memtables() >= SEALED_MEMTABLES_MAX {
+        while self.must_wait()? {
             std::thread::sleep(STEP);
             // A flusher that died would never end the wait.
             if looked.elapsed() > HEALTH_INTERVAL {
@@ -224,6 +229,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn must_wait(&mut self) -> Result<bool, StoreError> {
+        if self.store.sealed_memtables() >= SEALED_MEMTABLES_MAX {
+            return Ok(true);
+        }
+        if !self.journals_are_long {
+            return Ok(false);
+        }
+        // Only flushes shorten journals. Where nothing is left to flush, waiting would not end.
+        self.store.rotate()?;
+        self.journals_are_long =
+            self.store.journal_bytes()? > JOURNAL_BYTES_HOLD && self.store.sealed_memtables() > 0;
+        Ok(self.journals_are_long)
     }
 }
 

@@ -66,6 +66,10 @@ pub(super) const JOURNAL_BYTES_SEALED: u64 = 64 * MIB;
 /// From this much on, all trees are flushed whatever their size, in bytes: small trees must not hold journals back.
 pub(super) const JOURNAL_BYTES_FLUSH_ALL: u64 = 96 * MIB;
 
+/// From this much on, commits wait for flushes, in bytes: what is written until the journals are looked at again still fits.
+pub(super) const JOURNAL_BYTES_HOLD: u64 =
+    JOURNAL_BYTES_MAX - 2 * (ROOM_CHECK_BYTES + COMMIT_BYTES_MAX as u64);
+
 /// Size of a table on disk, in bytes. Small tables keep compactions small.
 pub(super) const TABLE_BYTES: u64 = 16 * MIB;
 /// What the largest ordinary compaction writes before it can free its inputs, in bytes: one table with what it overlaps
@@ -88,7 +92,7 @@ const _: () =
 pub const SIDE_FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often free space, journals and the health of the database are looked at.
 pub(super) const KEEPER_INTERVAL: Duration = Duration::from_millis(250);
-/// Free space is also looked at after this many written bytes.
+/// Free space and journals are also looked at after this many written bytes.
 pub(super) const ROOM_CHECK_BYTES: u64 = 16 * MIB;
 
 /// Threads of fjall that flush and compact. With more than one, the first hands compactions back to the queue for as long
