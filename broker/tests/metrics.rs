@@ -1,5 +1,7 @@
 //! The metrics of a running broker, the page that documents them, and the dashboard and alerts that use them.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
