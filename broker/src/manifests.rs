@@ -8,6 +8,7 @@ use cmq_crds::queue::DeletionPolicy;
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueKind};
 use xxhash_rust::xxh3::Xxh3;
 
+pub use document::DEPTH_MAX;
 pub use error::{ManifestError, Problem};
 
 mod attributes;

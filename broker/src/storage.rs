@@ -22,6 +22,7 @@ mod side_file;
 mod space;
 
 pub use format::RESERVED_PREFIX;
+pub use journal::SEARCH_BYTES_MAX;
 pub use space::Room;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cmq_broker::api::{admin, http::limits as http};
 use cmq_broker::replication::{browse, fold, runtime, waiters};
 use cmq_broker::service::{operator, types};
-use cmq_broker::storage::{budget, options};
+use cmq_broker::storage::{SEARCH_BYTES_MAX, budget, options};
 use cmq_broker::{access, manifests, server};
 use cmq_engine::limits as engine;
 
@@ -80,6 +80,7 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("engine::limits::STEPS_MAX", number(engine::STEPS_MAX)),
         ("engine::limits::REMOVALS_MAX", number(engine::REMOVALS_MAX)),
         ("engine::limits::SHARDS_MAX", number(engine::SHARDS_MAX)),
+        ("manifests::DEPTH_MAX", number(manifests::DEPTH_MAX)),
         ("manifests::FILE_BYTES_MAX", bytes(manifests::FILE_BYTES_MAX)),
         ("manifests::FILES_MAX", number(manifests::FILES_MAX)),
         ("service::operator::WALKS_MAX", number(operator::WALKS_MAX)),
@@ -91,6 +92,7 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("service::operator::SEARCHED_BYTES_MAX", bytes(operator::SEARCHED_BYTES_MAX)),
         ("replication::browse::STEP_LOOKS_MAX", number(browse::STEP_LOOKS_MAX)),
         ("replication::browse::STEP_PAGES_MAX", number(browse::STEP_PAGES_MAX)),
+        ("storage::SEARCH_BYTES_MAX", bytes(SEARCH_BYTES_MAX)),
         ("storage::options::JOURNAL_BYTES_MAX", bytes(options::JOURNAL_BYTES_MAX)),
         ("storage::options::RESERVE_BYTES", bytes(options::RESERVE_BYTES)),
         ("storage::options::VOLUME_BYTES_MIN", bytes(options::VOLUME_BYTES_MIN)),

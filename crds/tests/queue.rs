@@ -116,8 +116,9 @@ fn immutable_fields() {
 /// The messages of the rules that look at the old object.
 fn transition_rules(schema: &Value, messages: &mut BTreeSet<String>) {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
-    let looking_back = rules.filter(|rule| rule["rule"].as_str().unwrap().contains("oldSelf"));
-    messages.extend(looking_back.map(|rule| rule["message"].as_str().unwrap().to_owned()));
+    let looking_back =
+        rules.filter(|rule| rule["rule"].as_str().expect("a rule is text").contains("oldSelf"));
+    messages.extend(looking_back.map(|rule| rule["message"].as_str().expect("a message is text").to_owned()));
     for property in schema["properties"].as_object().into_iter().flat_map(|properties| properties.values()) {
         transition_rules(property, messages);
     }

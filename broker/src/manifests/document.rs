@@ -15,7 +15,7 @@ use super::Problem;
 const EVENTS_MAX: usize = 200 * QUEUES_MAX;
 
 /// Lists and fields inside each other: twice what objects of a cluster have, and little enough for the stack of any thread.
-const DEPTH_MAX: usize = 32;
+pub const DEPTH_MAX: usize = 32;
 
 /// One document, or one value inside it.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use batch::{Batch, Search, TooLong};
 
 /// Bytes that are read at most to find a batch behind a break: eight times what all journals may hold. Where nobody made
 /// the bytes up for it, each is read about once.
-const SEARCH_BYTES_MAX: u64 = 2 << 30;
+pub const SEARCH_BYTES_MAX: u64 = 2 << 30;
 
 /// What the journals hold.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -79,7 +79,8 @@ pub(crate) fn population(rng: &mut Rng) -> Vec<KnownQueue> {
     }
     if rng.u8(..3) == 0 {
         let own = of_kind(QueueKind::Standard, rng);
-        let attributes = QueueAttributes { rewind_seconds: 20, retention_seconds: 100, ..own };
+        // Longer than a run: what is counted at rest must not end while it is taken.
+        let attributes = QueueAttributes { rewind_seconds: 20, retention_seconds: 3_600, ..own };
         queues.push(KnownQueue { dead_letter: Some(0), ..queue(CHANGING, attributes) });
     }
     queues
