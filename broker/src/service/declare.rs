@@ -1,7 +1,7 @@
 //! Declared queues: an owner says what all of its queues are, in one call, and the broker makes them so.
 //!
 //! Whoever reads the declarations, files here or objects of a cluster, only states what is wanted; the difference to
-//! what exists is worked out in [`plan`], and asked of the catalogue with many commands to an entry of its log.
+//! what exists is worked out in `plan`, and asked of the catalogue with many commands to an entry of its log.
 
 mod plan;
 
