@@ -31,9 +31,11 @@ impl<T> Group<T> {
                 wake_ms = Some(wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
             }
         }
-        let has_housework =
-            !self.remains.is_empty() || self.machine.shard().is_some_and(|shard| shard.has_remains());
-        if has_housework {
+        // What waits for a batch goes on when the disk says that it is durable.
+        let persisted = hub.persisted_batch;
+        let may_clean = self.remains.front().is_some_and(|remains| remains.after_batch <= persisted);
+        let may_free = self.can_read_pages() && self.machine.shard().is_some_and(|shard| shard.has_remains());
+        if may_clean || may_free {
             Some(wake_ms.map_or(now_ms + 1, |wake_ms| wake_ms.min(now_ms + 1)))
         } else {
             wake_ms
@@ -62,6 +64,11 @@ impl<T> Group<T> {
         Ok(())
     }
 
+    /// Pages of a snapshot can be read when it is durable, which is when Raft counts it as applied.
+    fn can_read_pages(&self) -> bool {
+        self.raw.raft.raft_log.applied == self.applied().0
+    }
+
     pub(super) fn clean(&mut self, hub: &mut Hub<T>) -> Result<(), Fatal> {
         let persisted = hub.persisted_batch;
         if let Some(remains) = self.remains.front_mut().filter(|remains| remains.after_batch <= persisted) {
@@ -79,8 +86,7 @@ impl<T> Group<T> {
             }
         }
         let space = self.space();
-        // Pages of a snapshot can be read when it is durable, which is when Raft counts it as applied.
-        let steps = if self.raw.raft.raft_log.applied == self.applied().0 { CLEAN_UP_STEPS } else { 0 };
+        let steps = if self.can_read_pages() { CLEAN_UP_STEPS } else { 0 };
         for _ in 0..steps {
             let Machine::Shard(shard) = &mut self.machine else { break };
             if !shard.has_remains() {
