@@ -31,6 +31,8 @@ impl Options {
 pub struct ReclaimPolicy {
     /// The least time between two looks at the trees, and so between two forced compactions.
     pub interval: Duration,
+    /// The same while the disk is short of room.
+    pub short_interval: Duration,
     /// Trees that take less disk than this are left alone, in bytes.
     pub tree_bytes_min: u64,
     /// Of a hundred rows on disk, how many must be dead: a deleted row or the mark that deletes it.
@@ -44,6 +46,7 @@ impl Default for ReclaimPolicy {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(120),
+            short_interval: Duration::from_secs(15),
             tree_bytes_min: 32 * MIB,
             dead_percent_min: 50,
             quiet_bytes_max: 64 * MIB,

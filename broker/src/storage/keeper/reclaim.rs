@@ -20,9 +20,9 @@ pub(super) struct Reclaimer {
     looked: Instant,
     written: u64,
     deletes: u64,
-    /// Deletes happened that no look has covered.
+    /// Deletes happened that no look has covered, or the last look could not win back what it found.
     is_due: bool,
-    running: Option<JoinHandle<()>>,
+    running: Option<JoinHandle<Looked>>,
 }
 
 impl Reclaimer {
@@ -32,10 +32,14 @@ impl Reclaimer {
     }
 
     pub(super) fn tick(&mut self) {
+        if let Some(run) = self.running.take_if(|run| run.is_finished()) {
+            // A look that panicked won nothing back.
+            self.is_due |= run.join().unwrap_or(Looked::TryAgain) == Looked::TryAgain;
+        }
         let policy = *self.store.reclaim_policy();
-        if self.looked.elapsed() < policy.interval
-            || self.running.as_ref().is_some_and(|run| !run.is_finished())
-        {
+        let is_short = self.store.room() == Room::BelowReserve;
+        let interval = if is_short { policy.short_interval } else { policy.interval };
+        if self.looked.elapsed() < interval || self.running.is_some() {
             return;
         }
         self.looked = Instant::now();
@@ -43,17 +47,21 @@ impl Reclaimer {
         let is_quiet = written - self.written <= policy.quiet_bytes_max;
         self.is_due |= deletes != self.deletes;
         (self.written, self.deletes) = (written, deletes);
-        if !self.is_due || !(is_quiet || self.store.room() == Room::BelowReserve) {
+        if !self.is_due || !(is_quiet || is_short) {
             return;
         }
         let store = self.store.clone();
         let run = std::thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            let mut looked = Looked::Settled;
             for tree in [Tree::Log, Tree::State] {
-                if let Err(error) = look(&store, tree, &policy) {
+                match look(&store, tree, &policy) {
+                    Ok(Looked::Settled) => {}
+                    Ok(Looked::TryAgain) => looked = Looked::TryAgain,
                     // A compaction that fails has lost nothing. Damage it met is reported by whoever reads the row.
-                    tracing::error!(%error, ?tree, "could not win space back");
+                    Err(error) => tracing::error!(%error, ?tree, "could not win space back"),
                 }
             }
+            looked
         });
         match run {
             Ok(run) => {
@@ -65,14 +73,25 @@ impl Reclaimer {
     }
 }
 
-fn look(store: &FjallStore, tree: Tree, policy: &ReclaimPolicy) -> Result<(), StoreError> {
+/// What a look at a tree came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// There is nothing more to win back, until there are more deletes.
+    Settled,
+    /// There was no room for it, or no time: look again, whether or not there are more deletes.
+    TryAgain,
+}
+
+fn look(store: &FjallStore, tree: Tree, policy: &ReclaimPolicy) -> Result<Looked, StoreError> {
     if store.tree_figures(tree).bytes < policy.tree_bytes_min {
-        return Ok(());
+        return Ok(Looked::Settled);
     }
-    flush(store, tree)?;
+    if !flush(store, tree)? {
+        return Ok(Looked::TryAgain);
+    }
     let before = store.tree_figures(tree);
     if !is_worth_it(&before, policy) {
-        return Ok(());
+        return Ok(Looked::Settled);
     }
     let needed = live_bytes(&before) + COMPACTION_BYTES_MAX;
     if store.free_bytes() < needed {
@@ -82,7 +101,7 @@ fn look(store: &FjallStore, tree: Tree, policy: &ReclaimPolicy) -> Result<(), St
             needed_bytes = needed,
             "no room to win space back"
         );
-        return Ok(());
+        return Ok(Looked::TryAgain);
     }
     let started = Instant::now();
     store.compact(tree)?;
@@ -94,11 +113,11 @@ fn look(store: &FjallStore, tree: Tree, policy: &ReclaimPolicy) -> Result<(), St
         seconds = started.elapsed().as_secs_f64(),
         "won space back"
     );
-    Ok(())
+    Ok(Looked::Settled)
 }
 
-/// Delete marks in the memtable are invisible to the figures and to the compaction.
-fn flush(store: &FjallStore, tree: Tree) -> Result<(), StoreError> {
+/// Delete marks in the memtable are invisible to the figures and to the compaction. Says whether all of it is flushed.
+fn flush(store: &FjallStore, tree: Tree) -> Result<bool, StoreError> {
     let started = Instant::now();
     if store.tree_figures(tree).has_memtable {
         store.rotate_tree(tree)?;
@@ -106,7 +125,7 @@ fn flush(store: &FjallStore, tree: Tree) -> Result<(), StoreError> {
     while store.tree_figures(tree).sealed_memtables > 0 && started.elapsed() < FLUSH_WAIT_MAX {
         std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
+    Ok(store.tree_figures(tree).sealed_memtables == 0)
 }
 
 fn is_worth_it(figures: &TreeFigures, policy: &ReclaimPolicy) -> bool {
