@@ -6,6 +6,7 @@
 //! that were delayed in a FIFO lane, and of messages that an operator removed from the middle of a backlog. A standard
 //! queue keeps its delayed messages in a lane of their own, where none is fresh. The message at `fresh` has no record.
 
+mod disorder;
 mod open;
 mod rows;
 mod salvage;
@@ -14,6 +15,7 @@ mod untouched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use disorder::Disorder;
 use open::OpenChunk;
 
 use crate::chunk::{Chunk, ChunkKey, NamedPages};
@@ -138,6 +140,8 @@ pub(crate) struct Lane {
     /// When it became ready, or was served last; decides whose turn it is.
     pub(crate) ticket: u64,
     pub(crate) ready: Option<ReadyKey>,
+    /// None while no dead-letter move brought a message behind younger ones.
+    disorder: Option<Box<Disorder>>,
 }
 
 impl Lane {
@@ -170,11 +174,11 @@ impl Lane {
         self.fresh < self.tail
     }
 
-    /// When the oldest message that is not finished was sent.
+    /// When the oldest message that is not finished was sent. Early where the page of the first untouched message was not
+    /// at hand when it became that.
     pub(crate) fn oldest_ms(&self) -> Option<u64> {
         let fresh_ms = self.has_fresh().then_some(self.fresh_sent_ms);
-        let record_ms = self.records.first_key_value().map(|(_, record)| record.slot.sent_ms);
-        [fresh_ms, record_ms].into_iter().flatten().min()
+        [fresh_ms, self.known_oldest_ms()].into_iter().flatten().min()
     }
 
     /// As [`Lane::oldest_ms`], not early. None also when the page of the first untouched message was not named.
@@ -184,15 +188,15 @@ impl Lane {
         id: LaneId,
         pages: &NamedPages<'_>,
     ) -> Option<u64> {
-        let record_ms = self.records.first_key_value().map(|(_, record)| record.slot.sent_ms);
+        let known_ms = self.known_oldest_ms();
         if !self.has_fresh() {
-            return record_ms;
+            return known_ms;
         }
         let mut fresh_ms = self.fresh_slot(queue, id, pages)?.sent_ms;
         if let Role::Rewound { from_ms, .. } = self.role {
             fresh_ms = fresh_ms.max(from_ms);
         }
-        Some(record_ms.map_or(fresh_ms, |record_ms| record_ms.min(fresh_ms)))
+        Some(known_ms.map_or(fresh_ms, |known_ms| known_ms.min(fresh_ms)))
     }
 
     /// Appends a message; answers its sequence and the row of the chunk that it closed, if it did.
@@ -206,6 +210,12 @@ impl Lane {
         let is_first = self.fresh == sequence;
         if is_first {
             self.fresh_sent_ms = slot.sent_ms;
+        }
+        if let Some(disorder) = &mut self.disorder {
+            match delayed_until_ms {
+                None => disorder.push(sequence, slot.sent_ms),
+                Some(_) => disorder.add_record(slot.sent_ms),
+            }
         }
         if let Some(due_ms) = delayed_until_ms {
             self.records.insert(sequence, Record::new(slot, State::Delayed { due_ms }));
@@ -291,6 +301,9 @@ impl Lane {
         let mut record = Record::new(slot, State::Returned);
         record.lease(stamp_ms, until_ms);
         self.records.insert(self.fresh, record);
+        if let Some(disorder) = &mut self.disorder {
+            disorder.add_record(slot.sent_ms);
+        }
         self.in_flight += 1;
         record
     }
@@ -335,6 +348,7 @@ impl Lane {
             }
             self.step_fresh();
         }
+        self.forget_passed();
         let chunks = chunks_before.start..self.chunk_numbers().start;
         let records =
             if has_forgotten { first / CHUNK_MESSAGES..self.fresh.div_ceil(CHUNK_MESSAGES) } else { 0..0 };
@@ -362,6 +376,12 @@ impl Lane {
             self.records.remove(&sequence);
         } else {
             record.state = State::Finished;
+        }
+        if let Some(disorder) = &mut self.disorder {
+            disorder.remove_record(finished.slot.sent_ms);
+            if self.is_drained() {
+                self.disorder = None;
+            }
         }
         Some(finished)
     }
@@ -411,6 +431,7 @@ impl Lane {
     /// Those of the slots whose messages have no record: records are freed by themselves, unless they are of finished
     /// messages and only waited for `fresh` to pass.
     fn abandon(&mut self, mut slots: Vec<(u64, Slot)>) -> Vec<Slot> {
+        self.disorder = None;
         slots.retain(|(sequence, _)| match self.records.get(sequence) {
             None => true,
             Some(record) => {

@@ -16,6 +16,9 @@ pub const SHARDS_MAX: u16 = (1 << 9) - 1;
 pub const RECORDS_MAX: usize = 1_000_000;
 /// Message groups of one shard that hold messages; about 500 bytes of memory each.
 pub const LANES_MAX: usize = 250_000;
+/// Chunks of one lane of which is known when the oldest message behind younger ones was sent, 8 million messages; about 100
+/// bytes of memory and 5 of the lane's row each. For what comes beyond one stamp stands, until all of it was handed out.
+pub const DISORDERED_CHUNKS_MAX: usize = 1 << 14;
 /// Deduplication ids of one shard that are inside their window; about 100 bytes of memory each.
 pub const DEDUPLICATION_IDS_MAX: usize = 1_000_000;
 /// Milliseconds for which a deduplication id is remembered.

@@ -149,7 +149,7 @@ impl Queue {
     }
 
     /// When the oldest message that is not finished was sent. Early where the page of the first untouched message was
-    /// not at hand when it became that; late where older ones came behind younger ones by a dead-letter move.
+    /// not at hand when it became that; late where older ones are in a later chunk of what a rewind brought back.
     pub(crate) fn oldest_ms(&self) -> Option<u64> {
         self.oldest.first().map(|(sent_ms, _)| *sent_ms)
     }

@@ -188,7 +188,19 @@ fn busy_shard() -> Vec<(RowKey, Vec<u8>)> {
         rewinds: Vec::new(),
         attributes: QueueAttributes { kind, delay_seconds, ..QueueAttributes::default() },
     };
-    let changes = vec![put(1, QueueKind::Standard, 0), put(2, fifo, 2), put(3, QueueKind::Standard, 0)];
+    // What goes back to it moves behind younger ones in the first.
+    let rule = DeadLetterRule::MaxReceiveCount(1);
+    let source = Change::Put {
+        queue: QueueId(4),
+        epoch: 0,
+        rewinds: Vec::new(),
+        attributes: QueueAttributes {
+            dead_letter: Some(DeadLetterPolicy { queue: QueueId(1), rule }),
+            ..QueueAttributes::default()
+        },
+    };
+    let changes =
+        vec![put(1, QueueKind::Standard, 0), put(2, fifo, 2), put(3, QueueKind::Standard, 0), source];
     let message = |at: u32| NewMessage {
         bytes: at,
         delay_ms: at.is_multiple_of(3).then_some(u64::from(at % 2) * 1_000),
@@ -204,12 +216,15 @@ fn busy_shard() -> Vec<(RowKey, Vec<u8>)> {
     };
     let steps = [
         (0, Command::Catalogue { revision: 1, is_complete: true, changes }),
+        (5, send(4)),
+        (6, receive(4)),
         (10, send(1)),
         (20, send(2)),
         (30, send(3)),
         (40, receive(1)),
         (1_500, receive(2)),
         (2_100, receive(2)),
+        (8_000, receive(4)),
         (9_000, receive(1)),
         (9_010, removal),
     ];

@@ -1,5 +1,6 @@
 //! The rows of a lane: one for the lane itself with its open chunk, and one for the records of each chunk's messages.
 
+use super::disorder::Disorder;
 use super::open::OpenChunk;
 use super::{Lane, Record, Role, State};
 use crate::codec::{DecodeError, Reader, Writer};
@@ -47,6 +48,9 @@ impl Lane {
             .int(self.fresh_sent_ms)
             .int(self.ticket);
         self.open.encode(self.open_first(), &mut out);
+        if let Some(disorder) = &self.disorder {
+            disorder.encode(self.fresh, &mut out);
+        }
         out.bytes
     }
 
@@ -70,7 +74,9 @@ impl Lane {
             return Err(from.error());
         }
         lane.open = open;
-        from.end()?;
+        if !from.is_empty() {
+            lane.disorder = Some(Box::new(Disorder::decode(lane.fresh, lane.tail, &mut from)?));
+        }
         Ok(lane)
     }
 
@@ -128,6 +134,11 @@ impl Lane {
             };
             if !is_in_place || !is_possible || self.records.insert(sequence, record).is_some() {
                 return Err(from.error());
+            }
+            if let Some(disorder) = &mut self.disorder
+                && state != State::Finished
+            {
+                disorder.add_record(base.sent_ms);
             }
             match state {
                 State::Returned => _ = self.returned.insert(sequence),

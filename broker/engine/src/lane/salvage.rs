@@ -21,5 +21,6 @@ impl Lane {
             }
             self.step_fresh();
         }
+        self.forget_passed();
     }
 }

@@ -74,6 +74,7 @@ impl Queue {
             self.pass_fresh(id, slot, context);
         } else {
             lane.finish_untouched(sequence, *slot);
+            lane.look_again(sequence, slot, (self.epoch, id), &context.pages);
             self.records += 1;
             context.dirty.mark(RowKey::Records(self.epoch, id, sequence / CHUNK_MESSAGES));
         }

@@ -160,8 +160,9 @@ impl Queue {
     /// Moves a lane past its first untouched message, whose slot is `slot`.
     pub(super) fn pass_fresh(&mut self, id: LaneId, slot: &Slot, context: &mut Context<'_>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let before = lane.records.len();
+        let (before, sequence) = (lane.records.len(), lane.fresh);
         let passed = lane.pass_fresh(slot);
+        lane.look_again(sequence, slot, (self.epoch, id), &context.pages);
         if let Some(next) = lane.fresh_slot(self.epoch, id, &context.pages) {
             lane.fresh_sent_ms = next.sent_ms;
         }

@@ -99,6 +99,9 @@ impl Queue {
         let id = if is_delayed && !self.is_fifo() { DELAYED_LANE } else { self.lane_of(group, context) };
         let due_ms = context.stamp_ms.saturating_add(delay_ms);
         let lane = self.lanes.entry(id).or_default();
+        if slot.sent_ms < context.stamp_ms {
+            lane.watch_order(slot.sent_ms, context.stamp_ms);
+        }
         let (sequence, closed) = lane.push(slot, is_delayed.then_some(due_ms));
         if let Some((number, row)) = closed {
             context.effects.closed_chunks.push((ChunkKey { queue: self.epoch, lane: id, number }, row));

@@ -21,7 +21,7 @@ pub struct Counts {
     /// Deleted, and within reach of a rewind.
     pub rewindable: u64,
     /// Stamp of the oldest message that is not finished. Early while a page of a deep backlog was not looked at yet (but see
-    /// [`Shard::counts_with`]), late where a dead-letter move brought older messages behind younger ones.
+    /// [`Shard::counts_with`]), late where a rewind brought back more than a chunk that was deleted out of order.
     pub oldest_ms: Option<u64>,
 }
 

@@ -433,6 +433,93 @@ fn a_purge_leaves_nothing_of_before() {
     world.finish();
 }
 
+#[test]
+fn the_oldest_message_is_known_where_dead_letters_came_behind_younger_ones() {
+    for slot in [SOURCE, FIFO] {
+        for in_between in [1, CHUNK_MESSAGES - 1, CHUNK_MESSAGES, CHUNK_MESSAGES + 100] {
+            let mut world = World::new();
+            let target = dead_letter_slot(slot).expect("a place with one");
+            world.put(target, |attributes| attributes.retention_seconds = 4_000);
+            world.put(slot, |attributes| {
+                let rule = DeadLetterRule::MaxReceiveCount(1);
+                attributes.dead_letter = Some(DeadLetterPolicy { queue: QueueId(0), rule });
+                attributes.retention_seconds = 4_000;
+            });
+            let first_ms = world.now_ms;
+            world.send(slot, plain(300));
+            world.run(&Op::Wait { ms: 1 });
+            world.send(slot, plain(400));
+            assert_eq!(world.receive(slot, 700).0.len(), 700);
+            world.run(&Op::Wait { ms: 10_000 });
+            world.send(target, plain(in_between));
+            world.send(target, delayed(plain(20), 50_000));
+            world.run(&Op::Wait { ms: 20_000 });
+            assert!(world.drain(slot, 16).is_empty());
+            world.send(target, plain(CHUNK_MESSAGES));
+            world.checkpoint_and_crash();
+            // The model compares the oldest at each step; here is said that it is not the one at the head.
+            let oldest_ms = |world: &World| {
+                world.replica.exact_counts(world.queue(target)).and_then(|counts| counts.oldest_ms)
+            };
+            assert_eq!(oldest_ms(&world), Some(first_ms));
+            let mut found = world.drain(target, 16);
+            world.run(&Op::Wait { ms: 20_000 });
+            found.extend(world.drain(target, 16));
+            world.checkpoint_and_crash();
+            // In flight, in the order of their arrival; the youngest are deleted first.
+            found.sort_by_key(|delivery| std::cmp::Reverse(delivery.sent_ms));
+            for some in found.chunks(100) {
+                world.delete(some, StaleHandle::Delete);
+            }
+            world.run(&Op::Wait { ms: 30_000 });
+            while world.counts(target).active > 0 {
+                let (some, _) = world.receive(target, 100);
+                world.delete(&some, StaleHandle::Refuse);
+            }
+            world.checkpoint_and_crash();
+            world.finish();
+        }
+    }
+}
+
+#[test]
+fn the_oldest_message_is_known_when_an_operator_removed_older_ones() {
+    for slot in [SOURCE, FIFO] {
+        for in_between in [1, CHUNK_MESSAGES - 2, CHUNK_MESSAGES + 100] {
+            let mut world = World::new();
+            let target = dead_letter_slot(slot).expect("a place with one");
+            world.put(target, |attributes| attributes.retention_seconds = 4_000);
+            world.put(slot, |attributes| {
+                let rule = DeadLetterRule::MaxReceiveCount(1);
+                attributes.dead_letter = Some(DeadLetterPolicy { queue: QueueId(0), rule });
+            });
+            let first_ms = world.now_ms;
+            for count in [3, 4, 5] {
+                world.send(slot, plain(count));
+                world.run(&Op::Wait { ms: 1 });
+            }
+            assert_eq!(world.receive(slot, 12).0.len(), 12);
+            world.run(&Op::Wait { ms: 10_000 });
+            world.send(target, plain(in_between));
+            world.run(&Op::Wait { ms: 20_000 });
+            assert!(world.drain(slot, 16).is_empty());
+            world.send(target, plain(2 * CHUNK_MESSAGES));
+            // Each is at the same place of the walk, for the one before is gone.
+            for removed in 0..12 {
+                let age = (removed >= 3) as u64 + (removed >= 7) as u64;
+                let counts = world.replica.exact_counts(world.queue(target));
+                assert_eq!(counts.and_then(|counts| counts.oldest_ms), Some(first_ms + age));
+                world.run(&Op::RemoveOne { slot: target, nth: in_between as usize });
+                if removed % 4 == 1 {
+                    world.checkpoint_and_crash();
+                }
+            }
+            world.run(&Op::RemoveOne { slot: target, nth: 0 });
+            world.finish();
+        }
+    }
+}
+
 /// Sends, receives and deletes so many messages.
 fn consume(world: &mut World, slot: usize, count: u64) {
     world.send(slot, plain(count));

@@ -82,8 +82,11 @@ struct Queue {
     /// Whether the rewind time was lowered, but not to 0.
     was_lowered: bool,
     seen: Vec<(u128, u64, BodyRef)>,
-    /// Whether it took messages by dead-letter moves, whose stamps are out of order.
-    has_adopted: bool,
+    /// Whether it took messages by dead-letter moves, or has some of a deep rewind: one that is too old may stand behind
+    /// younger ones, and goes when it is at the head.
+    has_disorder: bool,
+    /// Whether so much came back by a rewind that the order of the deletes counts, and older ones may be in a later chunk.
+    was_deep_rewind: bool,
     /// Whether it ever held more than fits in memory, so that stamps of its backlog may not be known.
     was_deep: bool,
 }
@@ -155,7 +158,8 @@ impl Queue {
             rewound_ms: now,
         }));
         self.was_deep |= self.messages.len() > 500;
-        self.has_adopted |= self.was_deep;
+        self.has_disorder |= self.was_deep;
+        self.was_deep_rewind |= self.was_deep;
     }
 
     fn is_over_age(&self, message: &Message, now: u64) -> bool {
@@ -236,7 +240,8 @@ impl Model {
             is_mixed: false,
             was_lowered: false,
             seen: Vec::new(),
-            has_adopted: false,
+            has_disorder: false,
+            was_deep_rewind: false,
             was_deep: false,
         });
         for rewind in
@@ -430,7 +435,7 @@ impl Model {
         for (id, message) in moved {
             let queue = self.queues.get_mut(&id).expect("a message moved to a queue that is not there");
             queue.messages.push(message);
-            queue.has_adopted = true;
+            queue.has_disorder = true;
             queue.was_deep |= queue.messages.len() > 500;
         }
     }
@@ -543,7 +548,7 @@ impl Model {
             queue.notice(now);
             queue.is_cut &= queue.was_deep;
             for message in &queue.messages {
-                let is_hidden = message.is_hidden(now) || queue.has_adopted;
+                let is_hidden = message.is_hidden(now) || queue.has_disorder;
                 assert!(is_hidden || !queue.is_over_age(message, now), "{message:?} is too old at {now}");
             }
         }
@@ -583,7 +588,7 @@ impl Model {
             return;
         }
         assert_eq!(counts.oldest_ms.is_some(), oldest_ms.is_some());
-        if !queue.has_adopted {
+        if !queue.was_deep_rewind {
             assert_eq!(counts.oldest_ms, oldest_ms);
         }
     }
