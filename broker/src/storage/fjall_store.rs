@@ -20,6 +20,8 @@ use bytes::Bytes;
 use fjall::{AbstractTree, Database, Keyspace, PersistMode};
 
 use super::budget::MemoryBudget;
+use super::files::io_error;
+use super::format::{FORMAT_KEY, FormatRow};
 use super::options::{JOURNAL_BYTES_FLUSH_ALL, Options, ReclaimPolicy, SHARED_VALUE_BYTES_MIN};
 use super::pressure::{Counters, StorePressure};
 use super::side_file::SideFile;
@@ -239,6 +241,32 @@ impl FjallStore {
             has_memtable: !memtable.is_empty(),
             sealed_memtables: keyspace.sealed_memtable_count(),
         }
+    }
+
+    /// Bytes of tables on disk that were replaced by others. They go once no reader can want them, and fjall looks for that
+    /// only when it takes a memtable over.
+    pub(super) fn replaced_bytes(&self, tree: Tree) -> Result<u64, StoreError> {
+        let keyspace = self.tree(tree);
+        let dir = keyspace.path().join("tables");
+        let measure = || -> std::io::Result<u64> {
+            let mut bytes = 0;
+            for table in std::fs::read_dir(&dir)? {
+                // One that goes meanwhile takes no room.
+                bytes += table?.metadata().map_or(0, |table| table.len());
+            }
+            Ok(bytes)
+        };
+        let on_disk = measure().map_err(|error| io_error("measure the tables", &dir, &error))?;
+        Ok(on_disk.saturating_sub(keyspace.disk_space()))
+    }
+
+    /// Has fjall let go of replaced tables. It keeps those that a reader as old as the last write but one could want, and
+    /// looks when it takes over a memtable that is not empty: so a row is written that is there already.
+    pub(super) fn let_go_of_replaced_tables(&self) -> Result<(), StoreError> {
+        let meta = self.tree(Tree::Meta);
+        meta.insert(FORMAT_KEY, FormatRow::current().encode())
+            .map_err(|error| self.refused("write the format again", &error))?;
+        self.rotate_tree(Tree::Meta)
     }
 
     /// Merges all tables of a tree; blocks until it is done.

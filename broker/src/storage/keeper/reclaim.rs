@@ -14,6 +14,11 @@ use super::super::{Room, StoreError, Tree};
 /// How long a flush may take before the look at a tree is given up until the next time.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// How often fjall is asked to let go of replaced tables before that is left to the next look: a reader may hold them.
+const RELEASE_TRIES: usize = 5;
+/// Pause after each time.
+const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+
 /// Decides when to look, and runs the thread.
 pub(super) struct Reclaimer {
     store: FjallStore,
@@ -52,13 +57,14 @@ impl Reclaimer {
         }
         let store = self.store.clone();
         let run = std::thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            let [log, state] = [Tree::Log, Tree::State].map(|tree| look(&store, tree, &policy));
             let mut looked = Looked::Settled;
-            for tree in [Tree::Log, Tree::State] {
-                match look(&store, tree, &policy) {
+            for result in [log, state, release(&store, &policy)] {
+                match result {
                     Ok(Looked::Settled) => {}
                     Ok(Looked::TryAgain) => looked = Looked::TryAgain,
                     // A compaction that fails has lost nothing. Damage it met is reported by whoever reads the row.
-                    Err(error) => tracing::error!(%error, ?tree, "could not win space back"),
+                    Err(error) => tracing::error!(%error, "could not win space back"),
                 }
             }
             looked
@@ -114,6 +120,19 @@ fn look(store: &FjallStore, tree: Tree, policy: &ReclaimPolicy) -> Result<Looked
         "won space back"
     );
     Ok(Looked::Settled)
+}
+
+/// Waits until tables that were merged into others are gone from the disk.
+fn release(store: &FjallStore, policy: &ReclaimPolicy) -> Result<Looked, StoreError> {
+    for _ in 0..RELEASE_TRIES {
+        let replaced = store.replaced_bytes(Tree::Log)? + store.replaced_bytes(Tree::State)?;
+        if replaced < policy.tree_bytes_min {
+            return Ok(Looked::Settled);
+        }
+        store.let_go_of_replaced_tables()?;
+        std::thread::sleep(RELEASE_PAUSE);
+    }
+    Ok(Looked::TryAgain)
 }
 
 /// Delete marks in the memtable are invisible to the figures and to the compaction. Says whether all of it is flushed.
