@@ -1,11 +1,13 @@
-//! `BrokerSpec`: the pods that serve queues. A Queue with pods of its own holds one inline.
+//! `Broker`: the pods that serve queues. A Queue with pods of its own holds a [`BrokerSpec`] inline.
 
+use kube::CustomResource;
 use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{
-    BYTE_SIZE_LENGTH_MAX, BYTE_SIZE_PATTERN, CLOSED_SECONDS, IMAGE_LENGTH_MAX, REPLICAS, SHARDS,
+    BROKER_NAME_LENGTH_MAX, BROKER_NAME_PATTERN, BYTE_SIZE_LENGTH_MAX, BYTE_SIZE_PATTERN, CLOSED_SECONDS,
+    IMAGE_LENGTH_MAX, REPLICAS, SHARDS,
 };
 use crate::reference::SecretRef;
 use crate::rule::rule;
@@ -13,17 +15,64 @@ use network::{NamespaceSelection, NetworkPolicy, PodMonitor};
 use placement::Placement;
 use pods::{PodTemplate, Resources};
 use security::{Access, Tls};
+use status::BrokerStatus;
 use storage::Storage;
 
 pub mod network;
 pub mod placement;
 pub mod pods;
 pub mod security;
+pub mod status;
 pub mod storage;
 
 /// How many pods serve, with what, where and for whom. A broker that runs alone on a machine ignores all of it.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[schemars(extend("x-kubernetes-validations" = [shards_never_shrink(), no_latest_image()]))]
+#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "cmq.dev",
+    version = "v1alpha1",
+    kind = "Broker",
+    plural = "brokers",
+    shortname = "cbr",
+    category = "cmq",
+    namespaced,
+    doc = "Pods that serve queues, their volumes, and who may call them.",
+    status = "BrokerStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Queues", type_ = "integer", json_path = ".status.queues"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.address"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1),
+    printcolumn(
+        name = "Storage",
+        type_ = "string",
+        json_path = ".status.storage.smallestCapacity",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    validation = broker_name()
+)]
+#[schemars(extend("x-kubernetes-validations" = [one_replica(), shards_never_shrink(), no_latest_image()]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerSpec {
     /// Pods. From three on a message survives the loss of a pod and its volume, and service goes on meanwhile.
@@ -154,6 +203,25 @@ pub enum ApiQueues {
 
 /// What is said of fewer shards.
 pub(crate) const SHARDS_NEVER_SHRINK: &str = "shards can grow, never shrink";
+
+fn broker_name() -> Rule {
+    rule(
+        &format!(
+            "self.metadata.name.size() <= {BROKER_NAME_LENGTH_MAX} && \
+             self.metadata.name.matches('{BROKER_NAME_PATTERN}')"
+        ),
+        &format!(
+            "metadata.name of a Broker names its pods: at most {BROKER_NAME_LENGTH_MAX} lower-case letters, digits and \
+             '-', a letter first and no '-' at the end"
+        ),
+    )
+}
+
+/// Pods do not replicate to each other yet: a second one would be a second, different broker.
+fn one_replica() -> Rule {
+    rule("self.replicas == 1", "replicas is 1: brokers of several pods are not served yet")
+        .field_path(".replicas")
+}
 
 fn shards_never_shrink() -> Rule {
     rule("!has(self.shards) || !has(oldSelf.shards) || self.shards >= oldSelf.shards", SHARDS_NEVER_SHRINK)

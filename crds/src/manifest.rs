@@ -5,6 +5,7 @@ use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
 use crate::bounds::{LIST_ITEMS_MAX, MAP_ENTRIES_MAX, OBJECT_NAME_LENGTH_MAX, STRING_LENGTH_MAX};
+use crate::broker::Broker;
 use crate::queue::Queue;
 
 /// Formats that the API server knows among those that the types produce.
@@ -12,7 +13,16 @@ const KNOWN_FORMATS: [&str; 3] = ["int32", "int64", "date-time"];
 
 /// The definition of `Queue`.
 pub fn queue() -> CustomResourceDefinition {
-    let mut definition = serde_json::to_value(Queue::crd()).expect("a definition is plain data");
+    tidied(Queue::crd())
+}
+
+/// The definition of `Broker`.
+pub fn broker() -> CustomResourceDefinition {
+    tidied(Broker::crd())
+}
+
+fn tidied(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut definition = serde_json::to_value(definition).expect("a definition is plain data");
     for version in definition["spec"]["versions"].as_array_mut().into_iter().flatten() {
         tidy_root(&mut version["schema"]["openAPIV3Schema"]);
     }
@@ -21,7 +31,7 @@ pub fn queue() -> CustomResourceDefinition {
 
 /// Every definition with the name of its file under `crds/manifests`, ready to write.
 pub fn files() -> Vec<(String, String)> {
-    [queue()]
+    [broker(), queue()]
         .into_iter()
         .map(|definition| {
             let name = definition.metadata.name.clone().unwrap_or_default();
@@ -30,9 +40,9 @@ pub fn files() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The schema of a `Queue` as plain data.
-pub(crate) fn queue_schema() -> Value {
-    let mut definition = serde_json::to_value(queue()).expect("a definition is plain data");
+/// The schema of a definition as plain data.
+pub(crate) fn schema(definition: &CustomResourceDefinition) -> Value {
+    let mut definition = serde_json::to_value(definition).expect("a definition is plain data");
     integers(&mut definition);
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take()
 }

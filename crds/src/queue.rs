@@ -45,13 +45,28 @@ pub(crate) mod rules;
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
     printcolumn(
+        name = "Backlog",
+        type_ = "integer",
+        json_path = ".status.backlog",
+        description = "Messages that wait, to two digits, at most a minute old"
+    ),
+    printcolumn(
+        name = "Oldest",
+        type_ = "string",
+        json_path = ".status.oldest",
+        description = "Age of the oldest message, coarse, at most a minute old"
+    ),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.address"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
         name = "Broker",
         type_ = "string",
-        json_path = ".spec.brokerRef.name",
-        description = "The Broker whose pods are shared; empty for pods of its own"
+        json_path = ".status.broker",
+        description = "The Broker whose pods serve the queue",
+        priority = 1
     ),
-    printcolumn(name = "Deletion policy", type_ = "string", json_path = ".spec.deletionPolicy"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Deletion policy", type_ = "string", json_path = ".spec.deletionPolicy", priority = 1),
     printcolumn(name = "Queue name", type_ = "string", json_path = ".spec.queueName", priority = 1),
     printcolumn(
         name = "Message",
@@ -229,6 +244,22 @@ pub struct QueueStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The Broker whose pods serve the queue, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub broker: Option<String>,
+    /// Where clients in the cluster connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub address: Option<String>,
+    /// Messages that wait to be received, to two digits; renewed at most once a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<i64>,
+    /// Age of the oldest message that is not deleted, in one coarse unit (`40s`, `7m`, `3h`, `2d`); renewed at most once a
+    /// minute. Left out while the queue is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub oldest: Option<String>,
     /// Pods of a queue with pods of its own, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

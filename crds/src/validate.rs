@@ -3,9 +3,14 @@
 //! And whether a change is one that a cluster would take: some fields stay as they were made.
 
 use std::fmt;
+use std::sync::OnceLock;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::broker::Broker;
+use crate::manifest;
 use crate::queue::Queue;
 
 mod relations;
@@ -72,36 +77,79 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// Reads a Queue strictly: fields that the schema does not know are errors too. Left-out fields get their defaults.
+/// A kind whose objects are checked here as a cluster checks them.
+pub trait Kind: Serialize + DeserializeOwned {
+    /// The schema of a whole manifest of this kind.
+    #[doc(hidden)]
+    fn schema() -> &'static schema::Schema;
+    /// Every relation between fields that an object, right by its schema, breaks.
+    #[doc(hidden)]
+    fn relations(&self) -> Vec<FieldError>;
+    /// Every change between two right objects that is refused.
+    #[doc(hidden)]
+    fn transitions(old: &Self, new: &Self) -> Vec<FieldError>;
+}
+
+impl Kind for Queue {
+    fn schema() -> &'static schema::Schema {
+        static SCHEMA: OnceLock<schema::Schema> = OnceLock::new();
+        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::queue()), "Queue"))
+    }
+
+    fn relations(&self) -> Vec<FieldError> {
+        relations::queue(self)
+    }
+
+    fn transitions(old: &Self, new: &Self) -> Vec<FieldError> {
+        transitions::queue(old, new)
+    }
+}
+
+impl Kind for Broker {
+    fn schema() -> &'static schema::Schema {
+        static SCHEMA: OnceLock<schema::Schema> = OnceLock::new();
+        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::broker()), "Broker"))
+    }
+
+    fn relations(&self) -> Vec<FieldError> {
+        relations::broker(self)
+    }
+
+    fn transitions(old: &Self, new: &Self) -> Vec<FieldError> {
+        transitions::broker(old, new)
+    }
+}
+
+/// Reads an object strictly: fields that the schema does not know are errors too. Left-out fields get their defaults.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with the object: first what the schema says, and when that is right, how the fields relate.
-pub fn parse(mut value: Value) -> Result<Queue, Vec<FieldError>> {
-    let errors = schema::queue().check(&mut value);
+pub fn parse<K: Kind>(mut value: Value) -> Result<K, Vec<FieldError>> {
+    let errors = K::schema().check(&mut value);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let queue: Queue = serde_json::from_value(value).map_err(|error| {
+    let object: K = serde_json::from_value(value).map_err(|error| {
         vec![FieldError {
             path: FieldPath::default(),
             problem: error.to_string(),
-            allowed: "what the schema of Queue describes".into(),
+            allowed: "what the schema of the kind describes".into(),
         }]
     })?;
-    let errors = relations::check(&queue);
-    if errors.is_empty() { Ok(queue) } else { Err(errors) }
+    let errors = object.relations();
+    if errors.is_empty() { Ok(object) } else { Err(errors) }
 }
 
 /// Everything that may not be changed from `old` to `new`, both right by themselves; empty for a change that a cluster
 /// would take. The words are those of the cluster.
-pub fn validate_change(old: &Queue, new: &Queue) -> Vec<FieldError> {
-    transitions::check(old, new)
+pub fn validate_change<K: Kind>(old: &K, new: &K) -> Vec<FieldError> {
+    K::transitions(old, new)
 }
 
-/// Everything that is wrong with a Queue; empty for one that a cluster would take.
-pub fn validate(queue: &Queue) -> Vec<FieldError> {
-    let mut value = serde_json::to_value(queue).expect("a resource is plain data with text keys");
-    let errors = schema::queue().check(&mut value);
-    if errors.is_empty() { relations::check(queue) } else { errors }
+/// Everything that is wrong with an object; empty for one that a cluster would take.
+pub fn validate<K: Kind>(object: &K) -> Vec<FieldError> {
+    let mut value = serde_json::to_value(object).expect("a resource is plain data with text keys");
+    let errors = K::schema().check(&mut value);
+    if errors.is_empty() { object.relations() } else { errors }
 }

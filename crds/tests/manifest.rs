@@ -34,21 +34,27 @@ fn the_file_reads_as_the_definition() {
 
 #[test]
 fn the_status_begins_unobserved() {
-    let schema = schema();
-    assert_eq!(schema["properties"]["status"]["default"], serde_json::json!({ "observedGeneration": -1 }));
+    for schema in schemas() {
+        let default = &schema["properties"]["status"]["default"];
+        assert_eq!(*default, serde_json::json!({ "observedGeneration": -1 }));
+    }
 }
 
 #[test]
 fn everything_is_bounded_and_described() {
-    let schema = schema();
-    for part in ["spec", "status"] {
-        check(&schema["properties"][part], part);
+    for schema in schemas() {
+        for part in ["spec", "status"] {
+            check(&schema["properties"][part], part);
+        }
     }
 }
 
-fn schema() -> Value {
-    let definition = serde_json::to_value(manifest::queue()).expect("a definition is plain data");
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+/// The schemas of Broker and Queue.
+fn schemas() -> [Value; 2] {
+    [manifest::broker(), manifest::queue()].map(|definition| {
+        let definition = serde_json::to_value(definition).expect("a definition is plain data");
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    })
 }
 
 fn check(schema: &Value, path: &str) {
@@ -109,7 +115,7 @@ fn check(schema: &Value, path: &str) {
 /// Each attribute of a queue names its counterpart, or its absence, in both protocols.
 #[test]
 fn attributes_name_both_counterparts() {
-    let schema = schema();
+    let [_, schema] = schemas();
     for (name, property) in schema["properties"]["spec"]["properties"].as_object().unwrap() {
         let description = property["description"].as_str().unwrap();
         assert!(description.contains("CMQ") && description.contains("SQS"), "{name}: {description}");

@@ -4,12 +4,12 @@ use super::{FieldError, FieldPath};
 use crate::bounds::{
     BROKER_NAME_LENGTH_MAX, BROKER_NAME_PATTERN, STORAGE_BYTES_MIN, WIRE_NAME_LENGTH_MAX, WIRE_NAME_PATTERN,
 };
-use crate::broker::BrokerSpec;
 use crate::broker::storage::byte_size;
+use crate::broker::{Broker, BrokerSpec};
 use crate::queue::Queue;
 
 /// Every relation that a Queue, right by its schema, breaks.
-pub(super) fn check(queue: &Queue) -> Vec<FieldError> {
+pub(super) fn queue(queue: &Queue) -> Vec<FieldError> {
     [
         one_broker(queue),
         own_pods_name(queue),
@@ -23,8 +23,19 @@ pub(super) fn check(queue: &Queue) -> Vec<FieldError> {
     ]
     .into_iter()
     .flatten()
-    .chain(queue.spec.broker.iter().flat_map(broker))
+    .chain(queue.spec.broker.iter().flat_map(|spec| broker_spec(&["spec", "broker"], spec)))
     .collect()
+}
+
+/// Every relation that a Broker, right by its schema, breaks.
+pub(super) fn broker(broker: &Broker) -> Vec<FieldError> {
+    broker_name(broker).into_iter().chain(broker_spec(&["spec"], &broker.spec)).collect()
+}
+
+fn broker_name(broker: &Broker) -> Option<FieldError> {
+    let name = broker.metadata.name.as_deref().unwrap_or_default();
+    let allowed = format!("at most {BROKER_NAME_LENGTH_MAX} characters that match {BROKER_NAME_PATTERN}");
+    (!is_broker_name(name)).then(|| wrong(&["metadata", "name"], format!("is {name:?}"), allowed))
 }
 
 /// An error in the field that these keys lead to.
@@ -134,31 +145,41 @@ fn dead_letter_elsewhere(queue: &Queue) -> Option<FieldError> {
         .then(|| wrong(&keys, format!("is {name:?}, this queue itself"), "another queue"))
 }
 
-/// The relations inside a BrokerSpec.
-fn broker(spec: &BrokerSpec) -> Vec<FieldError> {
-    [storage_size(spec), client_certificate(spec), image(spec)].into_iter().flatten().collect()
+/// The relations inside a BrokerSpec that stands under `keys`.
+fn broker_spec(keys: &[&str], spec: &BrokerSpec) -> Vec<FieldError> {
+    [one_replica(spec), storage_size(spec), client_certificate(spec), image(spec)]
+        .into_iter()
+        .flatten()
+        .map(|(field, problem, allowed)| wrong(&[keys, field].concat(), problem, allowed))
+        .collect()
 }
 
-fn storage_size(spec: &BrokerSpec) -> Option<FieldError> {
+/// A field below a BrokerSpec, what is wrong with it, and what is allowed.
+type SpecError = (&'static [&'static str], String, String);
+
+fn one_replica(spec: &BrokerSpec) -> Option<SpecError> {
+    let allowed = "1: brokers of several pods are not served yet".to_owned();
+    (spec.replicas != 1).then(|| (&["replicas"][..], format!("is {}", spec.replicas), allowed))
+}
+
+fn storage_size(spec: &BrokerSpec) -> Option<SpecError> {
     let size = &spec.storage.size;
     let allowed = format!("at least {}Gi", STORAGE_BYTES_MIN >> 30);
-    let keys = ["spec", "broker", "storage", "size"];
     byte_size(size)
         .is_none_or(|bytes| bytes < STORAGE_BYTES_MIN)
-        .then(|| wrong(&keys, format!("is {size:?}"), allowed))
+        .then(|| (&["storage", "size"][..], format!("is {size:?}"), allowed))
 }
 
-fn client_certificate(spec: &BrokerSpec) -> Option<FieldError> {
+fn client_certificate(spec: &BrokerSpec) -> Option<SpecError> {
     let client = spec.tls.client.as_ref()?;
-    let keys = ["spec", "broker", "tls", "client"];
-    (client.secret_ref.is_some() && client.issuer_ref.is_some())
-        .then(|| wrong(&keys, "has both secretRef and issuerRef".into(), "at most one of them"))
+    (client.secret_ref.is_some() && client.issuer_ref.is_some()).then(|| {
+        (&["tls", "client"][..], "has both secretRef and issuerRef".into(), "at most one of them".into())
+    })
 }
 
-fn image(spec: &BrokerSpec) -> Option<FieldError> {
+fn image(spec: &BrokerSpec) -> Option<SpecError> {
     let image = spec.image.as_ref()?;
-    let keys = ["spec", "broker", "image"];
     image
         .ends_with(":latest")
-        .then(|| wrong(&keys, format!("is {image:?}"), "a version or a digest, not latest"))
+        .then(|| (&["image"][..], format!("is {image:?}"), "a version or a digest, not latest".into()))
 }

@@ -1,7 +1,6 @@
 //! Checks a value by the schema that the cluster checks it by, so that there is one list of fields and bounds.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use regex::Regex;
@@ -10,25 +9,19 @@ use serde_json::{Map, Value, json};
 
 use super::{FieldError, FieldPath, Step};
 use crate::bounds::{OBJECT_NAME_LENGTH_MAX, OBJECT_NAME_PATTERN};
-use crate::{GROUP, VERSION, manifest};
+use crate::{GROUP, VERSION};
 
 mod words;
 
 /// A schema with its patterns compiled.
-pub(super) struct Schema {
+pub struct Schema {
     root: Value,
     patterns: BTreeMap<String, Regex>,
 }
 
-/// The schema of a whole Queue manifest.
-pub(super) fn queue() -> &'static Schema {
-    static SCHEMA: OnceLock<Schema> = OnceLock::new();
-    SCHEMA.get_or_init(|| Schema::new(manifest::queue_schema(), "Queue"))
-}
-
 impl Schema {
     /// Completes the schema of a definition by what the API server adds to it: the type and the metadata.
-    fn new(mut root: Value, kind: &str) -> Self {
+    pub(super) fn new(mut root: Value, kind: &str) -> Self {
         root["properties"]["apiVersion"] =
             json!({ "type": "string", "enum": [format!("{GROUP}/{VERSION}")] });
         root["properties"]["kind"] = json!({ "type": "string", "enum": [kind] });

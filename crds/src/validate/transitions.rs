@@ -2,16 +2,23 @@
 
 use super::FieldError;
 use super::relations::wrong;
-use crate::broker::SHARDS_NEVER_SHRINK;
+use crate::broker::{Broker, BrokerSpec, SHARDS_NEVER_SHRINK};
 use crate::queue::Queue;
 use crate::queue::rules::{BROKER_KEPT, FIFO_KEPT, QUEUE_NAME_KEPT};
 
-/// Every change from `old` to `new`, both right by themselves, that is refused.
-pub(super) fn check(old: &Queue, new: &Queue) -> Vec<FieldError> {
-    [broker_kept(old, new), queue_name_kept(old, new), fifo_kept(old, new), shards_never_shrink(old, new)]
+/// Every change of a Queue from `old` to `new`, both right by themselves, that is refused.
+pub(super) fn queue(old: &Queue, new: &Queue) -> Vec<FieldError> {
+    let own_pods = old.spec.broker.as_ref().zip(new.spec.broker.as_ref());
+    [broker_kept(old, new), queue_name_kept(old, new), fifo_kept(old, new)]
         .into_iter()
+        .chain(own_pods.map(|(old, new)| shards_never_shrink(&["spec", "broker", "shards"], old, new)))
         .flatten()
         .collect()
+}
+
+/// Every change of a Broker from `old` to `new`, both right by themselves, that is refused.
+pub(super) fn broker(old: &Broker, new: &Broker) -> Vec<FieldError> {
+    shards_never_shrink(&["spec", "shards"], &old.spec, &new.spec).into_iter().collect()
 }
 
 fn broker_kept(old: &Queue, new: &Queue) -> Option<FieldError> {
@@ -46,9 +53,8 @@ fn fifo_kept(old: &Queue, new: &Queue) -> Option<FieldError> {
     (scope(old) != scope(new)).then(|| wrong(&["spec", "fifo"], FIFO_KEPT.into(), allowed))
 }
 
-fn shards_never_shrink(old: &Queue, new: &Queue) -> Option<FieldError> {
-    let shards = |queue: &Queue| queue.spec.broker.as_ref()?.shards;
-    let (old, new) = (shards(old)?, shards(new)?);
+fn shards_never_shrink(field: &[&str], old: &BrokerSpec, new: &BrokerSpec) -> Option<FieldError> {
+    let (old, new) = old.shards.zip(new.shards)?;
     let allowed = format!("at least {old}, as many as before");
-    (new < old).then(|| wrong(&["spec", "broker", "shards"], SHARDS_NEVER_SHRINK.into(), allowed))
+    (new < old).then(|| wrong(field, SHARDS_NEVER_SHRINK.into(), allowed))
 }
