@@ -1,0 +1,1 @@
+//! One child: who owns it, and server-side apply.

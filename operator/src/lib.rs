@@ -1,0 +1,30 @@
+//! The Kubernetes operator of CMQ: it makes the pods that a `Broker` asks for, and declares every `Queue` to its broker.
+//!
+//! Two controllers, each a pipeline of functions that are tested alone: dereference (read what an object refers to) →
+//! validate → build → apply → observe (pods, the brokers' admin API) → status. `validate`, `build` and `status` are pure: no
+//! client, no clock.
+//!
+//! | Module | What |
+//! |---|---|
+//! | [`names`], [`labels`] | how children are called and found; every annotation and finalizer |
+//! | [`reason`], [`condition`] | why a condition is as it is, with the remedy; how conditions are merged |
+//! | [`context`], [`watch`] | what every reconcile is given; the objects that are watched |
+//! | [`apply`](mod@apply) | ownership check and server-side apply of one child |
+//! | [`pki`] | authorities, certificates and their rotation |
+//! | [`admin`] | the brokers' admin API as a trait and its types |
+//! | [`broker`], [`queue`] | the two controllers |
+//! | [`events`], [`metrics`] | what the operator tells about itself |
+
+pub mod admin;
+pub mod apply;
+pub mod broker;
+pub mod condition;
+pub mod context;
+pub mod events;
+pub mod labels;
+pub mod metrics;
+pub mod names;
+pub mod pki;
+pub mod queue;
+pub mod reason;
+pub mod watch;

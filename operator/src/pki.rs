@@ -1,0 +1,1 @@
+//! Authorities, certificates, and their rotation.
