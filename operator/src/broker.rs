@@ -9,6 +9,10 @@ use kube::runtime::reflector::store::Writer;
 use crate::context::Context;
 use crate::watch;
 
+pub mod build;
+pub mod model;
+pub mod refusal;
+
 /// Runs until `stop`, then ends once running reconciles have ended.
 pub async fn controller(
     context: Arc<Context>,

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn the_transition_time_moves_with_the_state_only() {
-        let ready = |state, message: &str| Finding::new(ConditionType::Ready, state, Reason::Serving, message);
+        let ready =
+            |state, message: &str| Finding::new(ConditionType::Ready, state, Reason::Serving, message);
         let first = merge(&[], &[ready(State::True, "one")], 1, at(10));
         let second = merge(&first, &[ready(State::True, "two")], 2, at(20));
         let third = merge(&second, &[ready(State::False, "two")], 2, at(30));

@@ -14,17 +14,30 @@ pub struct Events {
 impl Events {
     /// Publishes by this client.
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter { controller: "cmq-operator".into(), instance: std::env::var("HOSTNAME").ok() };
+        let reporter =
+            Reporter { controller: "cmq-operator".into(), instance: std::env::var("HOSTNAME").ok() };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Something happened as it should. Never fails: a lost event is logged.
-    pub async fn normal(&self, object: &impl Resource<DynamicType = ()>, reason: Reason, action: &str, note: String) {
+    pub async fn normal(
+        &self,
+        object: &impl Resource<DynamicType = ()>,
+        reason: Reason,
+        action: &str,
+        note: String,
+    ) {
         self.publish(object.object_ref(&()), EventType::Normal, reason, action, note).await;
     }
 
     /// Something wants attention. Never fails: a lost event is logged.
-    pub async fn warning(&self, object: &impl Resource<DynamicType = ()>, reason: Reason, action: &str, note: String) {
+    pub async fn warning(
+        &self,
+        object: &impl Resource<DynamicType = ()>,
+        reason: Reason,
+        action: &str,
+        note: String,
+    ) {
         self.publish(object.object_ref(&()), EventType::Warning, reason, action, note).await;
     }
 

@@ -18,7 +18,8 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("names are constant and right");
+            let counter =
+                IntCounterVec::new(Opts::new(name, help), labels).expect("names are constant and right");
             registry.register(Box::new(counter.clone())).expect("each name is registered once");
             counter
         };
@@ -31,7 +32,11 @@ impl Metrics {
         registry.register(Box::new(durations.clone())).expect("each name is registered once");
         Self {
             reconciles: counter("cmq_operator_reconcile_total", "Reconciles that ended", &["kind", "result"]),
-            rollout_steps: counter("cmq_operator_rollout_steps_total", "Steps of rolling changes", &["result"]),
+            rollout_steps: counter(
+                "cmq_operator_rollout_steps_total",
+                "Steps of rolling changes",
+                &["result"],
+            ),
             resizes: counter("cmq_operator_resize_total", "Volume growths", &["result"]),
             durations,
             registry,

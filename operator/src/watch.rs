@@ -10,7 +10,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, predicates};
+use kube::runtime::{Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -142,7 +142,8 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let config = watcher::Config::default().labels(&labels::managed_text()).any_semantic().timeout(WATCH_SECONDS);
+    let config =
+        watcher::Config::default().labels(&labels::managed_text()).any_semantic().timeout(WATCH_SECONDS);
     watcher(api, config).default_backoff().touched_objects()
 }
 
