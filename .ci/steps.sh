@@ -5,6 +5,8 @@ CURRENT=""
 SCRATCH="$(mktemp -d)"
 # Processes that a step leaves running if it fails.
 LEFT_RUNNING=()
+# A command that takes down what a step has set up, for when it fails.
+TAKE_DOWN=()
 
 # run_steps ALL... -- [WANTED...]
 run_steps() {
@@ -40,6 +42,7 @@ finish() {
     for process in "${LEFT_RUNNING[@]}"; do
         kill -9 "$process" 2>/dev/null || true
     done
+    ((${#TAKE_DOWN[@]} == 0)) || "${TAKE_DOWN[@]}" || true
     rm -rf "$SCRATCH"
     if [[ -n $CURRENT ]]; then
         SUMMARY+=("$(printf '%-14s FAILED' "$CURRENT")")

@@ -13,10 +13,13 @@ between two calls of a kind that succeeded, over all connections.
 """
 
 import argparse
+import atexit
+import base64
 import json
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -36,6 +39,8 @@ ERRORS_MAX = 20
 
 def main():
     flags = read_flags()
+    if flags.trust_base64:
+        trust(flags.trust_base64)
     socket.setdefaulttimeout(CALL_TIMEOUT_S)
     ledger, phase = Ledger(flags), Phase()
     senders = [Worker(send, flags, ledger, phase, at) for at in range(flags.senders)]
@@ -61,7 +66,7 @@ def main():
 
 def read_flags():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("endpoint", help="http://HOST:PORT of the client port, or https; SSL_CERT_FILE names what is trusted")
+    parser.add_argument("endpoint", help="http://HOST:PORT of the client port, or https")
     parser.add_argument("queue")
     parser.add_argument("--rate", type=float, default=50, help="sends a second over all senders (50)")
     parser.add_argument("--bytes", type=int, default=200, help="size of a message (200)")
@@ -71,9 +76,18 @@ def read_flags():
     parser.add_argument("--lease", type=float, default=0, help="seconds for which the queue hides what was received; 0: not checked")
     parser.add_argument("--drain", type=float, default=90, help="seconds for the drain (90)")
     parser.add_argument("--seconds", type=float, default=1800, help="the end, if the input does not end before (1800)")
+    parser.add_argument("--trust-base64", default="", help="certificates to trust, PEM in base64")
     parser.add_argument("--secret-id", default="AKIDload")
     parser.add_argument("--secret-key", default="none")
     return parser.parse_args()
+
+
+def trust(pem_base64):
+    """The SDK makes its connections with the trust of OpenSSL, which this names for the whole process."""
+    with tempfile.NamedTemporaryFile(delete=False, suffix=".pem") as file:
+        file.write(base64.b64decode(pem_base64))
+    os.environ["SSL_CERT_FILE"] = file.name
+    atexit.register(os.unlink, file.name)
 
 
 def say(report):
