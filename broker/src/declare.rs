@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cmq_engine::catalogue::{DeletionPolicy, Owner};
+use cmq_engine::catalogue::Owner;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::follow::{self, Follower};
 use crate::manifests::{self, DeclaredQueue, Existing, ManifestError, Manifests, Texts};
 use crate::metrics::ManifestMetrics;
 use crate::service::Service;
-use crate::service::declare::{Declared, Problem, Realm, WantedQueue};
+use crate::service::declare::{Declared, Leaving, Problem, Realm, Takeover, WantedQueue};
 use crate::service::types::ServiceError;
 
 /// Whose queues these are.
@@ -168,7 +168,7 @@ impl Declarer {
         if queues.iter().any(|queue| queue.ignored_placement) {
             tracing::info!("manifests say where queues run; a broker that runs alone ignores that");
         }
-        self.wanted = queues.into_iter().map(wanted).collect();
+        self.wanted = wanted(queues);
         self.retry = Some((Instant::now(), RETRY_PAUSE));
         self.reported.clear();
         self.metrics.files.took(self.wanted.len());
@@ -178,7 +178,7 @@ impl Declarer {
 
     /// Makes the queues what is wanted, or plans the next try.
     async fn declare(&mut self, service: &Service) -> Declared {
-        let declared = service.declare(REALM, &self.wanted).await;
+        let declared = service.declare(REALM, &self.wanted, Leaving::Others).await;
         self.metrics.pending.set(declared.problems.len() as i64);
         self.report(&declared.problems);
         self.retry = match self.retry {
@@ -217,19 +217,20 @@ fn is_ours(owner: &Owner) -> bool {
     REALM.owns(&owner.name)
 }
 
-fn wanted(queue: DeclaredQueue) -> WantedQueue {
-    use cmq_crds::queue::DeletionPolicy as Policy;
-    let deletion = match queue.deletion_policy {
-        Policy::Retain => DeletionPolicy::Retain,
-        Policy::Delete => DeletionPolicy::Delete,
-        Policy::DeleteIfEmpty => DeletionPolicy::DeleteIfEmpty,
-    };
-    WantedQueue {
+fn wanted(queues: Vec<DeclaredQueue>) -> Vec<WantedQueue> {
+    let owner = |queue: &DeclaredQueue| REALM.owner(&queue.namespace, &queue.object);
+    let owners: HashMap<String, Box<str>> =
+        queues.iter().map(|queue| (queue.name.clone(), owner(queue))).collect();
+    let owner_of =
+        |target: String| owners.get(&target).expect("manifests declare their dead-letter queues").clone();
+    let wanted = |queue: DeclaredQueue| WantedQueue {
+        owner: Owner { name: owner(&queue), deletion: manifests::deletion(queue.deletion_policy) },
         name: queue.name.into(),
-        owner: Owner { name: REALM.owner(&queue.namespace, &queue.object), deletion },
         attributes: queue.attributes,
-        dead_letter: queue.dead_letter.map(|(target, rule)| (target.into(), rule)),
-    }
+        dead_letter: queue.dead_letter.map(|(target, rule)| (owner_of(target), rule)),
+        takeover: Takeover::Realm,
+    };
+    queues.into_iter().map(wanted).collect()
 }
 
 #[cfg(test)]

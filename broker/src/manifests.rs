@@ -8,8 +8,10 @@ use cmq_crds::queue::DeletionPolicy;
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueKind};
 use xxhash_rust::xxh3::Xxh3;
 
+pub use attributes::deletion;
 pub use document::DEPTH_MAX;
 pub use error::{ManifestError, Problem};
+pub use sent::SentQueue;
 
 mod attributes;
 mod document;
@@ -18,6 +20,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod object;
 mod resolve;
+mod sent;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,10 @@
 //! The attributes of a queue as the engine knows them.
 
-use cmq_crds::queue::{DeadLetter, DeduplicationScope as DeclaredScope, Fifo, QueueSpec};
+use cmq_crds::queue::{
+    DeadLetter, DeduplicationScope as DeclaredScope, DeletionPolicy as DeclaredPolicy, Fifo, QueueSpec,
+};
 use cmq_engine::attributes::{DeadLetterRule, DeduplicationScope, QueueAttributes, QueueKind};
+use cmq_engine::catalogue::DeletionPolicy;
 
 /// The attributes of a right object, all but the dead-letter queue.
 pub(super) fn of(spec: &QueueSpec) -> QueueAttributes {
@@ -43,6 +46,15 @@ pub(super) fn fifo(kind: QueueKind, other: Option<&Fifo>) -> Option<Fifo> {
     };
     let content_based_deduplication = other.is_some_and(|fifo| fifo.content_based_deduplication);
     Some(Fifo { deduplication_scope, content_based_deduplication })
+}
+
+/// What becomes of a queue that is not declared any more.
+pub fn deletion(declared: DeclaredPolicy) -> DeletionPolicy {
+    match declared {
+        DeclaredPolicy::Retain => DeletionPolicy::Retain,
+        DeclaredPolicy::Delete => DeletionPolicy::Delete,
+        DeclaredPolicy::DeleteIfEmpty => DeletionPolicy::DeleteIfEmpty,
+    }
 }
 
 fn scope(declared: DeclaredScope) -> DeduplicationScope {

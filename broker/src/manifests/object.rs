@@ -47,12 +47,7 @@ impl Object {
 
     /// What this object would change of a queue that exists, and may not.
     pub(super) fn changes(&self, existing: &Existing) -> Vec<Problem> {
-        let mut before = self.queue.clone();
-        if existing.name.as_ref() != self.queue.wire_name() {
-            before.spec.queue_name = Some(existing.name.to_string());
-        }
-        before.spec.fifo = attributes::fifo(existing.kind, self.queue.spec.fifo.as_ref());
-        let errors = validate::validate_change(&before, &self.queue);
+        let errors = changes(&self.queue, existing);
         errors.into_iter().map(|error| locate(&self.file, &self.node, error)).collect()
     }
 
@@ -61,6 +56,16 @@ impl Object {
         let path = FieldPath(keys.iter().map(|key| Step::Key((*key).to_owned())).collect());
         locate(&self.file, &self.node, FieldError { path, problem, allowed: allowed.into() })
     }
+}
+
+/// What an object would change of a queue that exists, and may not.
+pub(super) fn changes(queue: &Queue, existing: &Existing) -> Vec<FieldError> {
+    let mut before = queue.clone();
+    if existing.name.as_ref() != queue.wire_name() {
+        before.spec.queue_name = Some(existing.name.to_string());
+    }
+    before.spec.fifo = attributes::fifo(existing.kind, queue.spec.fifo.as_ref());
+    validate::validate_change(&before, queue)
 }
 
 /// Reads a document as a Queue.

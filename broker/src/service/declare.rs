@@ -1,19 +1,25 @@
-//! Declared queues: an owner says what all of its queues are, in one call, and the broker makes them so.
+//! Declared queues: an owner says what its queues are, many in one call, and the broker makes them so.
 //!
 //! Whoever reads the declarations, files here or objects of a cluster, only states what is wanted; the difference to
 //! what exists is worked out in `plan`, and asked of the catalogue with many commands to an entry of its log.
 
+mod closing;
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes};
-use cmq_engine::catalogue::{CatalogueCommand, Owner, QueueEntry};
+use cmq_engine::catalogue::{DeletionPolicy, Owner, QueueEntry};
 use tokio::task::JoinSet;
 
 use super::Service;
 use super::types::ServiceError;
+use closing::Asked;
+use plan::{Settings, Step};
+
+pub use closing::{Closing, State, Withdrawn};
 
 /// Commands that are on their way at once.
 const COMMANDS_AT_ONCE: usize = 1_024;
@@ -56,17 +62,72 @@ pub struct WantedQueue {
     pub owner: Owner,
     /// The attributes; what they say of a dead-letter queue is ignored.
     pub attributes: QueueAttributes,
-    /// Name on the wire of the dead-letter queue, and when messages move there.
+    /// The owner that declares the dead-letter queue, now or before, and when messages move there.
     pub dead_letter: Option<(Box<str>, DeadLetterRule)>,
+    /// Which queue of this name may become this one.
+    pub takeover: Takeover,
+}
+
+/// Which queue of the wanted name a declaration takes, beside one that its owner declared before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// None: the name must be free.
+    Nothing,
+    /// One that nobody declares, made by a call.
+    Undeclared,
+    /// One that nobody declares, or that another owner of the realm does.
+    Realm,
+}
+
+/// Which queues of a realm are not declared any more.
+#[derive(Clone, Copy, Debug)]
+pub enum Leaving<'a> {
+    /// All that are not among the wanted.
+    Others,
+    /// Those of these owners.
+    Named(&'a [Withdrawal]),
+}
+
+/// An owner that declares its queue no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Its name, by [`Realm::owner`].
+    pub owner: Box<str>,
+    /// What becomes of the queue; None: what its last declaration said.
+    pub deletion: Option<DeletionPolicy>,
 }
 
 /// What became of declarations.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// Changes of queues that were made.
-    pub changes: usize,
+    /// Queues that were created or changed, in the order of their names. Not those that were withdrawn.
+    pub changes: Vec<Changed>,
     /// Queues that are not what is wanted of them, and why. The same call may help later.
     pub problems: Vec<Problem>,
+    /// What became of the queues of [`Leaving::Named`], but for those among the problems.
+    pub withdrawn: Vec<Withdrawn>,
+}
+
+/// A queue that was made what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Name on the wire.
+    pub queue: Box<str>,
+    /// Who declares it.
+    pub owner: Box<str>,
+    /// What was done.
+    pub change: Change,
+}
+
+/// What was done to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// It was declared before, and is something else now.
+    Updated,
+    /// It was there, and nobody declared it.
+    Adopted,
 }
 
 /// A queue that could not be made what it should be.
@@ -80,104 +141,101 @@ pub struct Problem {
     pub error: ServiceError,
 }
 
-/// What is left of queues that nobody declares any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Closing {
-    /// Queues that were found empty and deleted.
-    pub deleted: usize,
-    /// Queues that are not empty, or still the dead-letter queue of another.
-    pub waiting: usize,
-}
-
 impl Service {
     /// All queues, in the order of their names.
     pub fn queues(&self) -> Vec<Arc<QueueEntry>> {
         self.inner.directory.all()
     }
 
-    /// Makes the queues of a realm what is wanted: creates, changes, and carries out the deletion policy of those that
-    /// are not among the wanted any more. What cannot be done is reported and does not stop the rest. Doing it again
-    /// does only what is left.
-    pub async fn declare(&self, realm: Realm, wanted: &[WantedQueue]) -> Declared {
+    /// Makes the queues of a realm what is wanted: creates and changes, and carries out the deletion policy of those that
+    /// leave. What cannot be done is reported and does not stop the rest. Doing it again does only what is left.
+    ///
+    /// Calls of one realm must come one after the other: each goes by what it found when it began.
+    pub async fn declare(&self, realm: Realm, wanted: &[WantedQueue], leaving: Leaving<'_>) -> Declared {
         let mut declared = Declared::default();
-        let steps = plan::steps(realm, &self.queues(), wanted);
+        let steps = plan::steps(realm, &self.queues(), wanted, leaving);
         declared.problems.extend(steps.refused);
-        let settings = plan::Settings {
+        let settings = Settings {
             recreate_wait_ms: self.inner.waits.recreate.as_millis() as u64,
             shards: self.inner.shards,
         };
+        let mut failed: HashMap<Box<str>, ServiceError> = HashMap::new();
+        let mut asked: HashMap<Box<str>, Asked> = HashMap::new();
         for stage in steps.stages {
-            let mut stage = stage.into_iter();
-            loop {
-                let mut on_their_way = JoinSet::new();
-                for step in stage.by_ref().take(COMMANDS_AT_ONCE) {
-                    let (service, command) = (self.clone(), step.command(settings));
-                    on_their_way.spawn(async move {
-                        let target = step.dead_letter_queue().unwrap_or_default();
-                        let result = service.change_catalogue(command, step.queue(), target).await;
-                        (step, result)
-                    });
+            let (hopeless, tried): (Vec<_>, Vec<_>) =
+                stage.into_iter().partition(|step| step.lacks(&failed).is_some());
+            let hopeless = hopeless.into_iter().filter_map(|step| Some(step.problem(step.lacks(&failed)?)));
+            declared.problems.extend(hopeless);
+            let done = in_parallel(tried, |step: Step| {
+                let service = self.clone();
+                async move {
+                    let result = service.carry_out(&step, settings).await;
+                    (step, result)
                 }
-                if on_their_way.is_empty() {
-                    break;
+            });
+            for (step, result) in done.await {
+                if result.is_ok() {
+                    step.log();
+                    declared.changes.extend(step.changed());
                 }
-                while let Some(done) = on_their_way.join_next().await {
-                    let Ok((step, result)) = done else { continue };
-                    match result {
-                        Ok(_) => {
-                            declared.changes += 1;
-                            step.log();
-                        }
-                        Err(error) => declared.problems.push(step.problem(error)),
+                match (step, result, leaving) {
+                    (Step::Withdraw { entry: queue, owner, .. }, result, Leaving::Named(_)) => {
+                        asked.insert(owner.name, Asked { queue, deletion: owner.deletion, result });
+                    }
+                    (_, Ok(()), _) => {}
+                    (step, Err(error), _) => {
+                        failed.insert(step.queue().into(), error.clone());
+                        declared.problems.push(step.problem(error));
                     }
                 }
             }
         }
-        // One queue may fail in two stages; the first reason is the cause.
+        if let Leaving::Named(withdrawals) = leaving {
+            let (withdrawn, problems) = self.settle(withdrawals, asked).await;
+            declared.withdrawn = withdrawn;
+            declared.problems.extend(problems);
+        }
+        // One queue may change, or fail, in two stages; the first reason is the cause.
         let mut seen = HashSet::new();
-        declared.problems.retain(|problem| seen.insert(problem.queue.clone()));
+        declared.problems.retain(|problem| seen.insert((problem.queue.clone(), problem.owner.clone())));
         declared.problems.sort_by(|one, other| one.queue.cmp(&other.queue));
+        let mut seen = HashSet::new();
+        declared.changes.retain(|change| seen.insert(change.queue.clone()));
+        declared.changes.sort_by(|one, other| one.queue.cmp(&other.queue));
         declared
     }
 
-    /// Deletes the queues of a realm that are closed and empty. A queue is closed first and looked at then: once every
-    /// shard has the change, none takes a message for it any more, so what is empty stays so.
-    ///
-    /// # Errors
-    /// The broker cannot take the calls now.
-    pub async fn delete_closed(&self, realm: Realm) -> Result<Closing, ServiceError> {
-        let closed: Vec<Arc<QueueEntry>> = self
-            .queues()
-            .into_iter()
-            .filter(|entry| entry.attributes.closed)
-            .filter(|entry| entry.owner.as_ref().is_some_and(|owner| realm.owns(&owner.name)))
-            .collect();
-        let mut closing = Closing { deleted: 0, waiting: closed.len() };
-        if closed.is_empty() {
-            return Ok(closing);
+    async fn carry_out(&self, step: &Step, settings: Settings) -> Result<(), ServiceError> {
+        let target = step.dead_letter_queue().unwrap_or_default();
+        for command in step.commands(settings) {
+            self.change_catalogue(command, step.queue(), target).await?;
         }
-        let looked_at = closed.clone();
-        let drained = self.inner.node.look(move |driver| {
-            looked_at.iter().map(|entry| driver.is_drained(entry.id, entry.revision)).collect::<Vec<_>>()
-        });
-        let drained = drained.await.ok_or(ServiceError::Stopping)?;
-        for (entry, _) in closed.iter().zip(drained).filter(|(_, is_drained)| *is_drained) {
-            let command =
-                CatalogueCommand::DeleteClosed { name: entry.name.clone(), revision: entry.revision };
-            match self.change_catalogue(command, &entry.name, "").await {
-                Ok(_) => {
-                    closing.deleted += 1;
-                    closing.waiting -= 1;
-                    tracing::info!(
-                        queue = &*entry.name,
-                        "queue deleted: it was empty, and nobody declares it"
-                    );
-                }
-                // A source of it is there still, or it was declared again.
-                Err(ServiceError::InUseAsDeadLetterQueue(_) | ServiceError::QueueChanged(_)) => {}
-                Err(error) => return Err(error),
-            }
+        Ok(())
+    }
+}
+
+/// Works on many at once, so that their commands share entries of the log; in any order.
+async fn in_parallel<T, R: Send + 'static, F>(
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> F,
+) -> Vec<R>
+where
+    F: Future<Output = R> + Send + 'static,
+{
+    let mut items = items.into_iter();
+    let mut on_their_way = JoinSet::new();
+    let mut done = Vec::new();
+    loop {
+        while on_their_way.len() < COMMANDS_AT_ONCE
+            && let Some(item) = items.next()
+        {
+            on_their_way.spawn(work(item));
         }
-        Ok(closing)
+        match on_their_way.join_next().await {
+            None => return done,
+            // A panic is a bug, and is shown as one.
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            Some(Ok(result)) => done.push(result),
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::error::ROWS;
 use crate::access;
 use crate::api::http::limits::Limits;
 use crate::api::testing::{Broker, Setup, encode, object};
-use crate::service::declare::{Realm, WantedQueue};
+use crate::service::declare::{Leaving, Realm, Takeover, WantedQueue};
 use crate::service::{Rates, Waits};
 
 type Row = (u32, u32);
@@ -144,8 +144,8 @@ async fn queues(caused: &mut Caused) {
     let owner =
         Owner { name: Realm::Manifests.owner("default", "declared"), deletion: DeletionPolicy::Retain };
     let (name, attributes) = ("declared".into(), QueueAttributes::default());
-    let declared = WantedQueue { name, owner, attributes, dead_letter: None };
-    let outcome = broker.service.declare(Realm::Manifests, &[declared]).await;
+    let declared = WantedQueue { name, owner, attributes, dead_letter: None, takeover: Takeover::Nothing };
+    let outcome = broker.service.declare(Realm::Manifests, &[declared], Leaving::Others).await;
     assert_eq!(outcome.problems, []);
     done(&broker, "Action=CreateQueue&queueName=q").await;
     done(&broker, "Action=CreateQueue&queueName=gone").await;

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use cmq_engine::attributes::{DeadLetterPolicy, QueueId};
-use cmq_engine::catalogue::{CatalogueCommand, DeletionPolicy, PutMode, QueueEntry};
+use cmq_engine::attributes::{DeadLetterPolicy, DeadLetterRule, QueueAttributes, QueueId};
+use cmq_engine::catalogue::{CatalogueCommand, DeletionPolicy, Owner, PutMode, QueueEntry};
 
-use super::{Problem, Realm, WantedQueue};
+use super::{Change, Changed, Leaving, Problem, Realm, Takeover, WantedQueue};
 use crate::service::types::ServiceError;
 
 /// What every command needs that creates a queue.
@@ -20,13 +20,16 @@ pub(super) struct Settings {
     pub(super) shards: u16,
 }
 
-/// One command.
+/// A dead-letter queue by its name on the wire, and when messages move there.
+type Bound = (Box<str>, DeadLetterRule);
+
+/// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     /// The queue as it is wanted.
-    Put(WantedQueue),
+    Put { queue: Box<str>, owner: Owner, attributes: QueueAttributes, bound: Option<Bound>, change: Change },
     /// The queue is not declared any more.
-    Withdraw { queue: Box<str>, owner: Box<str>, deletion: DeletionPolicy },
+    Withdraw { entry: Arc<QueueEntry>, owner: Owner, bound: Option<Bound> },
 }
 
 /// The way to what is wanted.
@@ -38,144 +41,266 @@ pub(super) struct Steps {
     pub(super) refused: Vec<Problem>,
 }
 
-/// Works out the steps.
-pub(super) fn steps(realm: Realm, present: &[Arc<QueueEntry>], wanted: &[WantedQueue]) -> Steps {
-    let mut steps = Steps::default();
-    let by_name: HashMap<&str, &Arc<QueueEntry>> =
-        present.iter().map(|entry| (&*entry.name, entry)).collect();
-    let names: HashMap<QueueId, &str> = present.iter().map(|entry| (entry.id, &*entry.name)).collect();
-    let targets: HashSet<QueueId> =
-        present.iter().filter_map(|entry| Some(entry.attributes.dead_letter?.queue)).collect();
-    let [leaving, without, with, left] = &mut steps.stages;
+/// What exists.
+struct Present<'a> {
+    by_name: HashMap<&'a str, &'a Arc<QueueEntry>>,
+    by_owner: HashMap<&'a str, &'a Arc<QueueEntry>>,
+    by_id: HashMap<QueueId, &'a Arc<QueueEntry>>,
+    /// Names in lower case.
+    folded: HashMap<String, &'a Arc<QueueEntry>>,
+    /// Dead-letter queues of others.
+    targets: HashSet<QueueId>,
+}
 
-    let wanted_names: HashSet<&str> = wanted.iter().map(|queue| &*queue.name).collect();
-    for entry in present.iter().filter(|entry| !wanted_names.contains(&*entry.name)) {
-        let Some(owner) = entry.owner.as_ref().filter(|owner| realm.owns(&owner.name)) else { continue };
-        if entry.attributes.closed {
-            continue;
+impl<'a> Present<'a> {
+    fn new(entries: &'a [Arc<QueueEntry>]) -> Self {
+        let owner = |entry: &'a Arc<QueueEntry>| Some((&*entry.owner.as_ref()?.name, entry));
+        Self {
+            by_name: entries.iter().map(|entry| (&*entry.name, entry)).collect(),
+            by_owner: entries.iter().filter_map(owner).collect(),
+            by_id: entries.iter().map(|entry| (entry.id, entry)).collect(),
+            folded: entries.iter().map(|entry| (entry.name.to_lowercase(), entry)).collect(),
+            targets: entries.iter().filter_map(|entry| Some(entry.attributes.dead_letter?.queue)).collect(),
         }
-        let (queue, owner, deletion) = (entry.name.clone(), owner.name.clone(), owner.deletion);
-        let stage = if targets.contains(&entry.id) { &mut *left } else { &mut *leaving };
-        stage.push(Step::Withdraw { queue, owner, deletion });
     }
 
-    for queue in wanted {
-        let entry = by_name.get(&*queue.name);
-        let other = entry.and_then(|entry| entry.owner.as_ref()).filter(|owner| !realm.owns(&owner.name));
-        if let Some(other) = other {
-            let (name, owner) = (queue.name.to_string(), other.name.to_string());
-            let error = ServiceError::Declared(name, owner);
-            let (queue, owner) = (queue.name.clone(), queue.owner.name.clone());
-            steps.refused.push(Problem { queue, owner, error });
+    /// The dead-letter queue that a queue has.
+    fn bound(&self, entry: &QueueEntry) -> Option<Bound> {
+        let policy = entry.attributes.dead_letter?;
+        Some((self.by_id.get(&policy.queue)?.name.clone(), policy.rule))
+    }
+
+    /// Why a queue cannot become the wanted one.
+    fn refusal(&self, realm: Realm, queue: &WantedQueue) -> Option<ServiceError> {
+        let declared = |entry: &QueueEntry, by: &str| {
+            Some(ServiceError::Declared(entry.name.to_string(), by.to_owned()))
+        };
+        let exists = |entry: &QueueEntry| Some(ServiceError::QueueExists(entry.name.to_string()));
+        let Some(entry) = self.by_name.get(&*queue.name) else {
+            // A name that differs in case only: nothing can take it over, but a file may let go of it in this very call.
+            let variant = self.folded.get(&queue.name.to_lowercase());
+            let variant = variant.filter(|_| queue.takeover != Takeover::Realm)?;
+            return variant.owner.as_ref().map_or_else(|| exists(variant), |by| declared(variant, &by.name));
+        };
+        match &entry.owner {
+            Some(owner) if owner.name == queue.owner.name => None,
+            Some(owner) if realm.owns(&owner.name) && queue.takeover == Takeover::Realm => None,
+            Some(owner) => declared(entry, &owner.name),
+            None if queue.takeover == Takeover::Nothing => exists(entry),
+            None => None,
+        }
+    }
+}
+
+/// Works out the steps.
+pub(super) fn steps(
+    realm: Realm,
+    present: &[Arc<QueueEntry>],
+    wanted: &[WantedQueue],
+    leaving: Leaving<'_>,
+) -> Steps {
+    let mut steps = Steps::default();
+    let present = Present::new(present);
+    let [early, without, with, late] = &mut steps.stages;
+
+    for (entry, owner) in leaving_queues(realm, &present, wanted, leaving) {
+        let stage = if present.targets.contains(&entry.id) { &mut *late } else { &mut *early };
+        stage.push(Step::Withdraw { entry: entry.clone(), owner, bound: present.bound(entry) });
+    }
+
+    let has_its_queue = |queue: &&WantedQueue| {
+        let owner = present.by_name.get(&*queue.name).and_then(|entry| entry.owner.as_ref());
+        owner.is_some_and(|owner| owner.name == queue.owner.name)
+    };
+    // Of two that want one name, the one that has it keeps it; else the first one gets it.
+    let mut in_turn: Vec<&WantedQueue> = wanted.iter().collect();
+    in_turn.sort_by_key(|queue| !has_its_queue(queue));
+    let mut taken: HashMap<String, &WantedQueue> = HashMap::new();
+    let mut by_owner: HashMap<&str, &WantedQueue> = HashMap::new();
+    let mut refuse = |queue: &WantedQueue, error| {
+        let (name, owner) = (queue.name.clone(), queue.owner.name.clone());
+        steps.refused.push(Problem { queue: name, owner, error });
+    };
+    for queue in &in_turn {
+        let first = taken.get(&queue.name.to_lowercase());
+        let first = first.map(|it| ServiceError::Declared(it.name.to_string(), it.owner.name.to_string()));
+        if let Some(error) = first.or_else(|| present.refusal(realm, queue)) {
+            refuse(queue, error);
+        } else {
+            taken.insert(queue.name.to_lowercase(), queue);
+            by_owner.insert(&queue.owner.name, queue);
+        }
+    }
+
+    for queue in in_turn.iter().filter(|queue| by_owner.contains_key(&*queue.owner.name)) {
+        let bound = match &queue.dead_letter {
+            None => None,
+            Some((owner, rule)) => {
+                let wanted = by_owner.get(&**owner).map(|target| &target.name);
+                let target = wanted.or_else(|| present.by_owner.get(&**owner).map(|entry| &entry.name));
+                let Some(target) = target else {
+                    refuse(queue, ServiceError::DeadLetterQueueMissing(owner.to_string()));
+                    continue;
+                };
+                Some((target.clone(), *rule))
+            }
+        };
+        let entry = present.by_name.get(&*queue.name);
+        let had = entry.and_then(|entry| present.bound(entry));
+        if entry.is_some_and(|entry| is_as_wanted(entry, queue, &had, &bound)) {
             continue;
         }
-        let bound = entry.and_then(|entry| {
-            let policy = entry.attributes.dead_letter?;
-            Some((*names.get(&policy.queue)?, policy.rule))
-        });
-        if entry.is_some_and(|entry| is_as_wanted(entry, bound, queue)) {
-            continue;
+        let change = match entry {
+            None => Change::Created,
+            Some(entry) if entry.owner.is_none() => Change::Adopted,
+            Some(_) => Change::Updated,
+        };
+        let put = |bound: Option<Bound>| Step::Put {
+            queue: queue.name.clone(),
+            owner: queue.owner.clone(),
+            attributes: queue.attributes.clone(),
+            bound,
+            change,
+        };
+        let target = bound.as_ref().map(|(target, _)| target);
+        if target.is_none() || had.as_ref().is_some_and(|(had, _)| target != Some(had)) {
+            without.push(put(None));
         }
-        let target = queue.dead_letter.as_ref().map(|(target, _)| &**target);
-        let lets_go = bound.is_some_and(|(bound, _)| target != Some(bound));
-        if target.is_none() || lets_go {
-            without.push(Step::Put(WantedQueue { dead_letter: None, ..queue.clone() }));
-        }
-        if target.is_some() {
-            with.push(Step::Put(queue.clone()));
+        if bound.is_some() {
+            with.push(put(bound));
         }
     }
     steps
 }
 
-/// Whether nothing is to be done. `bound` is the dead-letter queue that it has.
-fn is_as_wanted(
-    entry: &QueueEntry,
-    bound: Option<(&str, cmq_engine::attributes::DeadLetterRule)>,
-    queue: &WantedQueue,
-) -> bool {
+/// The queues that are not declared any more, each with the owner that it has, and the policy that holds.
+fn leaving_queues<'a>(
+    realm: Realm,
+    present: &Present<'a>,
+    wanted: &[WantedQueue],
+    leaving: Leaving<'_>,
+) -> Vec<(&'a Arc<QueueEntry>, Owner)> {
+    let owned = |entry: &'a Arc<QueueEntry>| {
+        let owner = entry.owner.as_ref().filter(|owner| realm.owns(&owner.name))?;
+        Some((entry, owner.clone()))
+    };
+    match leaving {
+        Leaving::Others => {
+            let wanted: HashSet<&str> = wanted.iter().map(|queue| &*queue.name).collect();
+            let others = present.by_name.values().filter(|entry| !wanted.contains(&*entry.name));
+            others.filter(|entry| !entry.attributes.closed).filter_map(|entry| owned(entry)).collect()
+        }
+        Leaving::Named(withdrawals) => {
+            let queue = |withdrawal: &super::Withdrawal| {
+                let (entry, owner) = owned(present.by_owner.get(&*withdrawal.owner)?)?;
+                let deletion = withdrawal.deletion.unwrap_or(owner.deletion);
+                Some((entry, Owner { deletion, ..owner }))
+            };
+            withdrawals.iter().filter_map(queue).collect()
+        }
+    }
+}
+
+/// Whether nothing is to be done.
+fn is_as_wanted(entry: &QueueEntry, queue: &WantedQueue, had: &Option<Bound>, bound: &Option<Bound>) -> bool {
     let mut attributes = queue.attributes.clone();
     attributes.dead_letter = entry.attributes.dead_letter;
-    entry.attributes == attributes
-        && entry.owner.as_ref() == Some(&queue.owner)
-        && bound == queue.dead_letter.as_ref().map(|(target, rule)| (&**target, *rule))
+    entry.attributes == attributes && entry.owner.as_ref() == Some(&queue.owner) && had == bound
 }
 
 impl Step {
     /// The queue that it is about.
     pub(super) fn queue(&self) -> &str {
         match self {
-            Self::Put(queue) => &queue.name,
-            Self::Withdraw { queue, .. } => queue,
+            Self::Put { queue, .. } => queue,
+            Self::Withdraw { entry, .. } => &entry.name,
         }
     }
 
-    fn owner(&self) -> &str {
+    fn owner(&self) -> &Owner {
         match self {
-            Self::Put(queue) => &queue.owner.name,
-            Self::Withdraw { owner, .. } => owner,
+            Self::Put { owner, .. } | Self::Withdraw { owner, .. } => owner,
+        }
+    }
+
+    fn bound(&self) -> Option<&Bound> {
+        match self {
+            Self::Put { bound, .. } | Self::Withdraw { bound, .. } => bound.as_ref(),
         }
     }
 
     /// The dead-letter queue that it names.
     pub(super) fn dead_letter_queue(&self) -> Option<&str> {
+        self.bound().map(|(target, _)| &**target)
+    }
+
+    /// Why there is no use in trying it after other steps failed: a queue of its dead-letter queue's name may be
+    /// somebody else's then.
+    pub(super) fn lacks(&self, failed: &HashMap<Box<str>, ServiceError>) -> Option<ServiceError> {
+        let Self::Put { bound: Some((target, _)), .. } = self else { return None };
+        Some(match failed.get(target)? {
+            busy @ (ServiceError::Busy(_) | ServiceError::DiskFull | ServiceError::Stopping) => busy.clone(),
+            _ => ServiceError::DeadLetterQueueMissing(target.to_string()),
+        })
+    }
+
+    /// What is asked of the catalogue, one after the other.
+    pub(super) fn commands(&self, settings: Settings) -> Vec<CatalogueCommand> {
         match self {
-            Self::Put(queue) => queue.dead_letter.as_ref().map(|(target, _)| &**target),
-            Self::Withdraw { .. } => None,
+            Self::Put { queue, owner, attributes, bound, change } => {
+                // Who creates a queue takes none that a client made a moment ago.
+                let mode = if *change == Change::Created { PutMode::Create } else { PutMode::Declare };
+                vec![put(queue, mode, owner, attributes.clone(), bound.as_ref(), settings)]
+            }
+            Self::Withdraw { entry, owner, bound } => {
+                let withdraw =
+                    CatalogueCommand::Withdraw { name: entry.name.clone(), owner: owner.name.clone() };
+                if entry.owner.as_ref() == Some(owner) {
+                    return vec![withdraw];
+                }
+                // Another policy than the queue was declared with: declared with it first, and a queue that is to stay is
+                // open again.
+                let closed = entry.attributes.closed && owner.deletion != DeletionPolicy::Retain;
+                let attributes = QueueAttributes { closed, ..entry.attributes.clone() };
+                let declare = put(&entry.name, PutMode::Declare, owner, attributes, bound.as_ref(), settings);
+                vec![declare, withdraw]
+            }
         }
     }
 
-    /// What is asked of the catalogue.
-    pub(super) fn command(&self, settings: Settings) -> CatalogueCommand {
-        match self {
-            Self::Put(queue) => {
-                let mut attributes = queue.attributes.clone();
-                // The catalogue puts in the number that belongs to the name.
-                attributes.dead_letter = queue
-                    .dead_letter
-                    .as_ref()
-                    .map(|(_, rule)| DeadLetterPolicy { queue: QueueId(0), rule: *rule });
-                CatalogueCommand::Put {
-                    name: queue.name.clone(),
-                    mode: PutMode::Declare,
-                    attributes,
-                    dead_letter_queue: self.dead_letter_queue().map(Into::into),
-                    owner: Some(queue.owner.clone()),
-                    recreate_wait_ms: settings.recreate_wait_ms,
-                    shards: settings.shards,
-                }
-            }
-            Self::Withdraw { queue, owner, .. } => {
-                CatalogueCommand::Withdraw { name: queue.clone(), owner: owner.clone() }
-            }
-        }
+    /// What it did, where that is worth telling.
+    pub(super) fn changed(&self) -> Option<Changed> {
+        let Self::Put { queue, owner, change, .. } = self else { return None };
+        Some(Changed { queue: queue.clone(), owner: owner.name.clone(), change: *change })
     }
 
     /// What went wrong with it.
     pub(super) fn problem(&self, error: ServiceError) -> Problem {
-        Problem { queue: self.queue().into(), owner: self.owner().into(), error }
+        Problem { queue: self.queue().into(), owner: self.owner().name.clone(), error }
     }
 
     /// Says that it is done.
     pub(super) fn log(&self) {
-        let (queue, owner) = (self.queue(), self.owner());
-        match self {
-            Self::Put(_) => tracing::info!(queue, owner, "queue is in place"),
-            Self::Withdraw { deletion: DeletionPolicy::Retain, .. } => {
+        let (queue, owner) = (self.queue(), &*self.owner().name);
+        match (self, self.owner().deletion) {
+            (Self::Put { .. }, _) => tracing::info!(queue, owner, "queue is in place"),
+            (Self::Withdraw { .. }, DeletionPolicy::Retain) => {
                 tracing::info!(
                     queue,
                     owner,
                     "nobody declares the queue any more: it stays, and calls may change it"
                 );
             }
-            Self::Withdraw { deletion: DeletionPolicy::Delete, .. } => {
+            (Self::Withdraw { .. }, DeletionPolicy::Delete) => {
                 tracing::info!(
                     queue,
                     owner,
                     "nobody declares the queue any more: it is deleted with its messages"
                 );
             }
-            Self::Withdraw { deletion: DeletionPolicy::DeleteIfEmpty, .. } => {
+            // Asked for again while it waits: said before.
+            (Self::Withdraw { entry, .. }, DeletionPolicy::DeleteIfEmpty) if entry.attributes.closed => {}
+            (Self::Withdraw { .. }, DeletionPolicy::DeleteIfEmpty) => {
                 tracing::info!(
                     queue,
                     owner,
@@ -183,6 +308,27 @@ impl Step {
                 );
             }
         }
+    }
+}
+
+fn put(
+    queue: &str,
+    mode: PutMode,
+    owner: &Owner,
+    attributes: QueueAttributes,
+    bound: Option<&Bound>,
+    settings: Settings,
+) -> CatalogueCommand {
+    // The catalogue puts in the number that belongs to the name.
+    let dead_letter = bound.map(|(_, rule)| DeadLetterPolicy { queue: QueueId(0), rule: *rule });
+    CatalogueCommand::Put {
+        name: queue.into(),
+        mode,
+        attributes: QueueAttributes { dead_letter, ..attributes },
+        dead_letter_queue: bound.map(|(target, _)| target.clone()),
+        owner: Some(owner.clone()),
+        recreate_wait_ms: settings.recreate_wait_ms,
+        shards: settings.shards,
     }
 }
 

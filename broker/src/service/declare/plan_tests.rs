@@ -16,7 +16,9 @@ fn queue(name: &str, target: Option<&str>, deletion: DeletionPolicy) -> WantedQu
         name: name.into(),
         owner: Owner { name: REALM.owner("default", name), deletion },
         attributes: QueueAttributes::default(),
-        dead_letter: target.map(|target| (target.into(), DeadLetterRule::MaxReceiveCount(3))),
+        dead_letter: target
+            .map(|target| (REALM.owner("default", target), DeadLetterRule::MaxReceiveCount(3))),
+        takeover: Takeover::Realm,
     }
 }
 
@@ -26,11 +28,16 @@ fn present(catalogue: &Catalogue) -> Vec<Arc<QueueEntry>> {
 
 /// Carries out the steps once and gives the refusals.
 fn declare(catalogue: &mut Catalogue, wanted: &[WantedQueue]) -> Vec<String> {
-    let steps = steps(REALM, &present(catalogue), wanted);
+    carry_out(catalogue, &steps(REALM, &present(catalogue), wanted, Leaving::Others))
+}
+
+fn carry_out(catalogue: &mut Catalogue, steps: &Steps) -> Vec<String> {
     let mut refused: Vec<String> = steps.refused.iter().map(|problem| problem.error.to_string()).collect();
     for step in steps.stages.iter().flatten() {
-        if let (Err(refusal), _) = catalogue.apply(&step.command(SETTINGS), 0) {
-            refused.push(format!("{}: {refusal:?}", step.queue()));
+        for command in step.commands(SETTINGS) {
+            if let (Err(refusal), _) = catalogue.apply(&command, 0) {
+                refused.push(format!("{}: {refusal:?}", step.queue()));
+            }
         }
     }
     refused
@@ -129,7 +136,9 @@ fn queues_of_others_are_left_alone() {
         owner: Owner { name: Realm::Cluster.owner("default", "theirs"), deletion: keep },
         ..queue("theirs", None, keep)
     };
-    catalogue.apply(&Step::Put(theirs).command(SETTINGS), 0).0.unwrap();
+    let theirs = [theirs];
+    let declared = steps(Realm::Cluster, &[], &theirs, Leaving::Others);
+    assert!(carry_out(&mut catalogue, &declared).is_empty());
     let refused = declare(&mut catalogue, &[queue("theirs", None, keep)]);
     assert_eq!(refused, ["queue theirs is declared by Queue default/theirs (cluster); change it there"]);
     assert!(declare(&mut catalogue, &[]).is_empty());
@@ -176,9 +185,10 @@ proptest! {
                     let entry = catalogue.queues().find(|entry| entry.name == queue.name).unwrap();
                     prop_assert_eq!(entry.attributes.delay_seconds, queue.attributes.delay_seconds);
                     let target = state(&catalogue)[&*queue.name].0.clone();
-                    prop_assert_eq!(target.as_deref(), queue.dead_letter.as_ref().map(|(target, _)| &**target));
+                    let target = target.map(|target| REALM.owner("default", &target));
+                    prop_assert_eq!(target.as_ref(), queue.dead_letter.as_ref().map(|(target, _)| target));
                 }
-                let steps = steps(REALM, &present(&catalogue), wanted);
+                let steps = steps(REALM, &present(&catalogue), wanted, Leaving::Others);
                 prop_assert!(steps.stages.iter().all(Vec::is_empty), "{steps:?}");
             }
         }
