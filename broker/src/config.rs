@@ -12,7 +12,7 @@ use cmq_engine::limits::SHARDS_MAX;
 use crate::access::{AtValues, CLOCK_SKEW_SECONDS_MAX, Policy};
 use crate::inspect::InspectArgs;
 use crate::repair::RepairArgs;
-use crate::service::{Rates, Waits};
+use crate::service::{Rates, Rules, Waits};
 use crate::storage::budget::MEMORY_BYTES_MIN;
 
 /// Queues with series of their own in `/metrics`: about 1 MB of page.
@@ -74,9 +74,23 @@ pub struct Config {
     /// Where other brokers connect. A broker of one replica has no peers and does not listen there.
     #[arg(long, env = "CMQ_PEER_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9325")]
     pub peer_addr: SocketAddr,
-    /// Where probes, monitors and operators connect: /livez, /readyz, /metrics and the admin API. No authentication.
+    /// Where probes, monitors and operators connect: /livez, /readyz, /metrics and the admin API.
     #[arg(long, env = "CMQ_ADMIN_ADDR", value_name = "IP:PORT", default_value = "127.0.0.1:9326")]
     pub admin_addr: SocketAddr,
+    /// A directory with tls.crt and tls.key: the client port speaks TLS; followed.
+    #[arg(long, env = "CMQ_CLIENT_TLS", value_name = "DIR")]
+    pub client_tls: Option<PathBuf>,
+    /// A directory with tls.crt, tls.key and ca.crt: the admin port speaks TLS, and the admin API asks for a client
+    /// certificate in the name operator.cmq.dev; followed. Without it, there is no authentication.
+    #[arg(long, env = "CMQ_ADMIN_TLS", value_name = "DIR")]
+    pub admin_tls: Option<PathBuf>,
+    /// The cluster that the data must be of, 32 hexadecimal digits; an empty volume is refused too. Default: any, and a
+    /// fresh volume begins a new one.
+    #[arg(long, env = "CMQ_CLUSTER_ID", value_name = "HEX", value_parser = cluster_id)]
+    pub cluster_id: Option<u128>,
+    /// Whether clients may create queues by calls, beside those that are declared.
+    #[arg(long, env = "CMQ_API_QUEUES", value_enum, value_name = "allow|deny", default_value = "allow")]
+    pub api_queues: ApiQueues,
     /// A file, or a directory of files, that declares queues: the same objects that a cluster takes. Changes are followed.
     #[arg(long, env = "CMQ_MANIFESTS", value_name = "PATH")]
     pub manifests: Option<PathBuf>,
@@ -138,6 +152,22 @@ pub enum Switch {
     Off,
 }
 
+/// Queues that clients create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ApiQueues {
+    /// They may.
+    Allow,
+    /// Only declared queues exist, and those that exist already.
+    Deny,
+}
+
+/// Reads a cluster id, as `/api/v1/broker` and `cmq-broker inspect` show it.
+fn cluster_id(text: &str) -> Result<u128, String> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = u128::from_str_radix(text, 16).ok().filter(|id| is_hex && *id != 0);
+    id.ok_or_else(|| "allowed: 32 hexadecimal digits, as `cmq-broker inspect` shows them".to_owned())
+}
+
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -161,13 +191,22 @@ impl Config {
     }
 
     /// How often queues may be called.
-    pub fn rates(&self) -> Rates {
+    fn rates(&self) -> Rates {
         let [queue, manage] = [self.queue_rate, self.manage_rate].map(|rate| rate.and_then(NonZeroU32::new));
         Rates { queue, manage }
     }
 
+    /// What holds for calls about queues.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            waits: self.waits(),
+            rates: self.rates(),
+            creates_queues: self.api_queues == ApiQueues::Allow,
+        }
+    }
+
     /// How long names of deleted queues, and purged queues, are closed to the same call.
-    pub fn waits(&self) -> Waits {
+    fn waits(&self) -> Waits {
         let [recreate, purge] = [self.recreate_wait, self.purge_wait].map(Duration::from_secs);
         Waits { recreate, purge }
     }

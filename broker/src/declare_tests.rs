@@ -7,17 +7,10 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::replication::driver;
-use crate::replication::runtime::Node;
+use crate::service::Rules;
 use crate::service::types::Outgoing;
-use crate::service::{Feed, Rates, Waits};
-use crate::storage::budget::MemoryBudget;
-use crate::storage::fjall_store::FjallStore;
-use crate::storage::options::Options;
+use crate::testing::{SOON, TestNode};
 
-/// Far longer than a change takes to be seen and done.
-const SOON: Duration = Duration::from_secs(60);
-const MEMORY_BYTES: u64 = 256 << 20;
 const SHARDS: u16 = 2;
 
 /// A broker's data and its manifests; what runs on them comes and goes.
@@ -28,7 +21,7 @@ struct Place {
 struct Running {
     service: Service,
     metrics: ManifestMetrics,
-    node: Node,
+    node: TestNode,
     stop: watch::Sender<bool>,
     following: JoinHandle<()>,
 }
@@ -51,18 +44,9 @@ impl Place {
     /// Starts a broker; None: the manifests were refused, with these words.
     async fn try_start(&self) -> Result<Running, String> {
         let loaded = Loaded::read(&self.manifests()).map_err(|error| error.to_string())?;
-        let budget = MemoryBudget::split(MEMORY_BYTES).unwrap();
-        let store = FjallStore::open(&Options::new(self.dir.path().join("data"), budget)).unwrap();
-        let feed = Feed::default();
-        let (recovered, mut has_recovered) = watch::channel(false);
-        let on_event = {
-            let feed = feed.clone();
-            move |event| feed.apply(event)
-        };
-        let config = driver::Config::standalone(SHARDS, (1, [7; 32]));
-        let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
-        timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-        let service = Service::new(node.handle(), feed, SHARDS, Waits::default(), Rates::default());
+        let data = self.dir.path().join("data");
+        let node = TestNode::start_in(&data, SHARDS, Rules::default()).await;
+        let service = node.service.clone();
         let metrics = Metrics::new().manifests;
         let (stop, stopped) = watch::channel(false);
         match loaded.start(&service, metrics.clone()).await {
@@ -71,8 +55,7 @@ impl Place {
                 Ok(Running { service, metrics, node, stop, following })
             }
             Err(error) => {
-                node.handle().stop();
-                tokio::task::spawn_blocking(move || node.join()).await.unwrap().unwrap();
+                node.end().await;
                 Err(error.to_string())
             }
         }
@@ -128,9 +111,7 @@ impl Running {
     async fn end(self) {
         self.stop.send_replace(true);
         timeout(SOON, self.following).await.unwrap().unwrap();
-        self.node.handle().stop();
-        let node = self.node;
-        tokio::task::spawn_blocking(move || node.join()).await.unwrap().unwrap();
+        self.node.end().await;
     }
 }
 

@@ -17,3 +17,6 @@ pub mod replication;
 pub mod server;
 pub mod service;
 pub mod storage;
+#[cfg(test)]
+mod testing;
+pub mod tls;

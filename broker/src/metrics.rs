@@ -15,7 +15,7 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 pub use calls::CallMetrics;
-pub use files::{AccessMetrics, FileMetrics, ManifestMetrics};
+pub use files::{AccessMetrics, FileMetrics, ManifestMetrics, TlsMetrics};
 use node::NodeMetrics;
 use process::ProcessMetrics;
 
@@ -86,6 +86,10 @@ pub struct PortMetrics {
     pub bytes_out: IntCounter,
     /// Requests that made the broker panic.
     pub panics: IntCounter,
+    /// Connections that ended before TLS was agreed on.
+    pub handshake_errors: IntCounter,
+    /// The certificate.
+    pub tls: TlsMetrics,
     connections: IntGauge,
 }
 
@@ -101,6 +105,11 @@ impl PortMetrics {
             bytes_in: counter("http_received_bytes_total", "Bytes read from the sockets of clients."),
             bytes_out: counter("http_sent_bytes_total", "Bytes written to the sockets of clients."),
             panics: counter("http_panics_total", "Requests that ended in a bug of the broker."),
+            handshake_errors: counter(
+                "tls_handshake_errors_total",
+                "Connections that ended before TLS was agreed on.",
+            ),
+            tls: TlsMetrics::new(registry, port),
             connections: register(
                 registry,
                 IntGauge::with_opts(options("http_connections", "Connections that are open.", port)),

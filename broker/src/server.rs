@@ -2,18 +2,19 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::access::{self, Access};
 use crate::api;
-use crate::api::admin::Console;
+use crate::api::admin::{Console, Volume};
 use crate::api::http::limits::{CONNECTIONS_MAX, Limits};
 use crate::config::{Config, LogFormat, Switch};
 use crate::declare::{Declarer, Loaded};
@@ -28,6 +29,7 @@ use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
 use crate::storage::options::Options;
 use crate::storage::{Room, StoreError};
+use crate::tls::{self, Peers, Tls};
 
 /// Descriptors that are not for clients: tables and journals, the admin port, listeners, and what the runtime needs.
 pub const DESCRIPTORS_KEPT: usize = 1_024;
@@ -39,6 +41,18 @@ enum Failure {
     Listen { flag: &'static str, addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Access(#[from] crate::access::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error(
+        "{}: the volume is of cluster {found:032x}, and --cluster-id asks for {wanted:032x}: mount the right volume, or \
+         leave --cluster-id out to take this one", dir.display()
+    )]
+    OtherCluster { dir: PathBuf, found: u128, wanted: u128 },
+    #[error(
+        "{}: the volume is empty, and --cluster-id asks for cluster {wanted:032x}: mount the volume that holds it; if its \
+         data is lost for good, leave --cluster-id out once to begin a new cluster", dir.display()
+    )]
+    NoCluster { dir: PathBuf, wanted: u128 },
     #[error(transparent)]
     Manifests(#[from] ManifestError),
     #[error(transparent)]
@@ -108,6 +122,9 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
         Some(path) => Access::signed(access::read(path)?, config.access_policy()),
         None => Access::open(),
     };
+    let client_tls = config.client_tls.as_deref().map(|dir| Tls::open(dir, Peers::Anonymous)).transpose()?;
+    let admin_tls =
+        config.admin_tls.as_deref().map(|dir| Tls::open(dir, Peers::MayShowCertificate)).transpose()?;
     let client_listener = listen("client", config.client_addr).await?;
     let admin_listener = listen("admin", config.admin_addr).await?;
     let client_addr =
@@ -120,7 +137,14 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
     let (recovered, has_recovered) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
     // Probes are answered from here on, however long the recovery takes.
-    let console = Arc::new(Console::new(config.admin_bodies == Switch::On));
+    let shows_bodies = config.admin_bodies == Switch::On;
+    let console = Arc::new(Console::new(shows_bodies, admin_tls.clone(), client_tls.clone()));
+    let certificates = [(&admin_tls, &metrics.admin_port), (&client_tls, &metrics.client_port)];
+    let mut following: Vec<JoinHandle<()>> = certificates
+        .into_iter()
+        .filter_map(|(tls, port)| Some((tls.clone()?, port.tls.clone())))
+        .map(|(tls, metrics)| tokio::spawn(tls::follow(tls, metrics, stopped.clone())))
+        .collect();
     let admin = {
         let (metrics, is_ready, stopped) = (metrics.clone(), is_ready.clone(), stopped.clone());
         let console = console.clone();
@@ -144,15 +168,22 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
         opened.map_err(|error| Failure::System("open the volume", error.into()))??
     };
     let handle = node.handle();
-    let service = Service::new(handle.clone(), feed, config.shards, config.waits(), config.rates());
-    metrics.node.set_source(figures_of(service.clone(), store, budget, config.metrics_queues));
-    console.open(service.clone());
+    let service = Service::new(handle.clone(), feed, config.shards, config.rules());
+    metrics.node.set_source(figures_of(service.clone(), store.clone(), budget, config.metrics_queues));
     say_what_is_open(&config, &dir);
     let declaring = async {
         // A sender that is gone belongs to a node that failed, which the calls below will say.
         let _ = has_recovered.clone().wait_for(|recovered| *recovered).await;
+        if let Some(wanted) = config.cluster_id {
+            check_cluster(&service, &dir, wanted).await?;
+        }
+        console.open(service.clone(), move || Volume {
+            takes_sends: store.room() == Room::Plenty,
+            free_bytes: store.free_bytes(),
+            total_bytes: store.total_bytes(),
+        });
         match manifests {
-            Some(manifests) => manifests.start(&service, metrics.manifests.clone()).await.map(Some),
+            Some(manifests) => Ok(Some(manifests.start(&service, metrics.manifests.clone()).await?)),
             None => Ok(None),
         }
     };
@@ -167,7 +198,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
             // A node that failed knows better why its queues could not be declared.
             let ended = tokio::task::spawn_blocking(move || node.join()).await;
             ended.map_err(|error| Failure::System("join the driver", error.into()))??;
-            return Err(error.into());
+            return Err(error);
         }
     };
 
@@ -180,7 +211,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
         let (metrics, stopped, service) = (metrics.clone(), stopped.clone(), service.clone());
         let access = access.clone();
         tokio::spawn(async move {
-            api::client::serve(client_listener, service, access, &metrics, limits, stopped).await;
+            api::client::serve(client_listener, service, access, &metrics, limits, client_tls, stopped).await;
         })
     };
     ready.send_replace(true);
@@ -194,11 +225,13 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
         "cmq-broker serves"
     );
 
-    let following = declarer.map(|declarer| tokio::spawn(declarer.follow(service, stopped.clone())));
-    let reloading = config
-        .access_keys
-        .clone()
-        .map(|path| tokio::spawn(access::follow(access, path, metrics.access.clone(), stopped.clone())));
+    following.extend(declarer.map(|declarer| tokio::spawn(declarer.follow(service, stopped.clone()))));
+    following.extend(
+        config
+            .access_keys
+            .clone()
+            .map(|path| tokio::spawn(access::follow(access, path, metrics.access.clone(), stopped.clone()))),
+    );
 
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     let early = tokio::select! {
@@ -217,7 +250,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<(), Failure> {
     };
     // The node is over, so every call that still waits has its answer.
     let _ = tokio::join!(clients, admin);
-    for task in [following, reloading].into_iter().flatten() {
+    for task in following {
         let _ = task.await;
     }
     result.map_err(|error| Failure::System("join the driver", error.into()))??;
@@ -248,6 +281,7 @@ fn open(
     let cluster_id = u128::from_be_bytes(id.try_into().expect("16 of 48 bytes")).max(1);
     let handle_key = key.try_into().expect("32 of 48 bytes");
     let driver = driver::Config {
+        founds: config.cluster_id.is_none(),
         body_bytes: budget.head_cache as usize,
         page_bytes: budget.pages as usize / usize::from(config.shards),
         ..driver::Config::standalone(config.shards, (cluster_id, handle_key))
@@ -255,6 +289,17 @@ fn open(
     let on_event = move |event| feed.apply(event);
     let node = Node::start(driver, store.clone(), budget.inbound as usize, on_event, recovered)?;
     Ok((node, store))
+}
+
+/// Refuses a volume that is not of the wanted cluster.
+async fn check_cluster(service: &Service, dir: &Path, wanted: u128) -> Result<(), Failure> {
+    match service.founded().await {
+        Ok(Some(found)) if found == wanted => Ok(()),
+        Ok(Some(found)) => Err(Failure::OtherCluster { dir: dir.to_owned(), found, wanted }),
+        Ok(None) => Err(Failure::NoCluster { dir: dir.to_owned(), wanted }),
+        // The node is over, and knows better why.
+        Err(_) => Ok(()),
+    }
 }
 
 /// What the metrics show of the node and its storage.
@@ -283,8 +328,15 @@ fn say_what_is_open(config: &Config, dir: &Path) {
     } else if config.clock_skew == 0 {
         tracing::warn!("calls of any time are taken, also repeated ones (--clock-skew 0)");
     }
-    if !config.client_addr.ip().is_loopback() {
+    let is_open = |addr: SocketAddr, tls: &Option<PathBuf>| !addr.ip().is_loopback() && tls.is_none();
+    if is_open(config.client_addr, &config.client_tls) {
         tracing::warn!(client_addr = %config.client_addr, "the client port is reachable from other machines, without TLS");
+    }
+    if is_open(config.admin_addr, &config.admin_tls) {
+        tracing::warn!(
+            admin_addr = %config.admin_addr,
+            "the admin port is reachable from other machines, without authentication (--admin-tls)"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ pub mod types;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cmq_engine::catalogue::{CatalogueEvent, QueueEntry};
+use cmq_engine::catalogue::{Catalogue, CatalogueEvent, QueueEntry};
 use tokio::sync::Semaphore;
 
 use crate::replication::Reply;
@@ -54,6 +54,24 @@ pub struct Waits {
     pub purge: Duration,
 }
 
+/// What holds for the calls of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How long the same call is refused.
+    pub waits: Waits,
+    /// How often queues may be called.
+    pub rates: Rates,
+    /// Whether calls may create queues.
+    pub creates_queues: bool,
+}
+
+impl Default for Rules {
+    /// Everything is allowed, at once and as often as one likes.
+    fn default() -> Self {
+        Self { waits: Waits::default(), rates: Rates::default(), creates_queues: true }
+    }
+}
+
 /// Handle of the running broker; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -64,7 +82,7 @@ pub struct Service {
 struct Inner {
     node: NodeHandle,
     directory: Directory,
-    waits: Waits,
+    rules: Rules,
     shards: u16,
     limiter: Limiter,
     handles: OnceLock<Handles>,
@@ -73,11 +91,11 @@ struct Inner {
 }
 
 impl Service {
-    /// The service of a node of `shards` shards whose catalogue `feed` follows. Calls beyond `rates` are refused.
-    pub fn new(node: NodeHandle, feed: Feed, shards: u16, waits: Waits, rates: Rates) -> Self {
-        let (limiter, handles, walks) = (Limiter::new(rates), OnceLock::new(), Semaphore::new(WALKS_MAX));
-        let directory = feed.directory;
-        Self { inner: Arc::new(Inner { node, directory, waits, shards, limiter, handles, walks }) }
+    /// The service of a node of `shards` shards whose catalogue `feed` follows.
+    pub fn new(node: NodeHandle, feed: Feed, shards: u16, rules: Rules) -> Self {
+        let (limiter, handles) = (Limiter::new(rules.rates), OnceLock::new());
+        let (directory, walks) = (feed.directory, Semaphore::new(WALKS_MAX));
+        Self { inner: Arc::new(Inner { node, directory, rules, shards, limiter, handles, walks }) }
     }
 
     /// Counts a client's call that is about queues rather than messages.
@@ -86,6 +104,37 @@ impl Service {
     /// There are more of them than the broker is meant to take.
     pub fn admit_management(&self) -> Result<(), ServiceError> {
         if self.inner.limiter.manage() { Ok(()) } else { Err(ServiceError::ManageRate) }
+    }
+
+    /// Shards of the broker.
+    pub fn shards(&self) -> u16 {
+        self.inner.shards
+    }
+
+    /// How many queues exist.
+    pub fn queue_count(&self) -> usize {
+        self.inner.directory.len()
+    }
+
+    /// Identity of the cluster, which its volumes remember; None: the catalogue of this volume was never founded.
+    ///
+    /// # Errors
+    /// The broker cannot take the call now.
+    pub async fn founded(&self) -> Result<Option<u128>, ServiceError> {
+        let id = self.inner.node.look(|driver| driver.catalogue().map(Catalogue::cluster_id));
+        match id.await {
+            None => Err(ServiceError::Stopping),
+            Some(None) => Err(ServiceError::Busy("the catalogue is not here")),
+            Some(Some(id)) => Ok(Some(id).filter(|id| *id != 0)),
+        }
+    }
+
+    /// Identity of the cluster.
+    ///
+    /// # Errors
+    /// The broker cannot take the call now.
+    pub async fn cluster_id(&self) -> Result<u128, ServiceError> {
+        self.founded().await?.ok_or(ServiceError::Busy("the cluster is being founded"))
     }
 
     fn find(&self, name: &str) -> Result<Arc<QueueEntry>, ServiceError> {

@@ -8,7 +8,7 @@ use cmq_broker::api::{admin, http::limits as http};
 use cmq_broker::replication::{browse, fold, runtime, waiters};
 use cmq_broker::service::{operator, types};
 use cmq_broker::storage::{SEARCH_BYTES_MAX, budget, options};
-use cmq_broker::{access, manifests, server};
+use cmq_broker::{access, manifests, server, tls};
 use cmq_engine::limits as engine;
 
 fn number(number: impl TryInto<u64>) -> String {
@@ -40,6 +40,11 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("api::admin::CALLS_MAX", number(admin::CALLS_MAX)),
         ("api::admin::ANSWERS_BYTES_MAX", bytes(admin::ANSWERS_BYTES_MAX)),
         ("api::admin::BODY_BYTES_MAX", bytes(admin::BODY_BYTES_MAX)),
+        ("api::admin::declare::BODY_BYTES_MAX", bytes(admin::declare::BODY_BYTES_MAX)),
+        ("api::admin::declare::OBJECTS_MAX", number(admin::declare::OBJECTS_MAX)),
+        ("api::admin::declare::SPEC_BYTES_MAX", bytes(admin::declare::SPEC_BYTES_MAX)),
+        ("api::http::limits::HANDSHAKE_WITHIN", time(http::HANDSHAKE_WITHIN)),
+        ("tls::FILE_BYTES_MAX", bytes(tls::FILE_BYTES_MAX)),
         ("api::http::limits::STREAMS_MAX", number(http::STREAMS_MAX)),
         ("api::http::limits::RESETS_MAX", number(http::RESETS_MAX)),
         ("api::http::limits::BUFFER_BYTES_MAX", bytes(http::BUFFER_BYTES_MAX)),

@@ -2,16 +2,22 @@
 
 mod answer;
 mod calls;
+pub mod declare;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod guard;
 mod query;
 mod route;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::net::TcpListener;
@@ -22,13 +28,15 @@ use super::http::limits::Limits;
 use super::http::{self, Handler, Response, text};
 use crate::metrics::Metrics;
 
-pub use calls::Console;
+use error::ApiError;
+
+pub use calls::{Console, Volume};
 
 /// Connections at once at most.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Calls at once at most.
 pub const CALLS_MAX: usize = 64;
-/// Bytes of a request's body at most.
+/// Bytes of a request's body at most, but for a declare call.
 pub const BODY_BYTES_MAX: usize = 4 << 10;
 /// Bytes of answers of the admin API that clients have not read yet; the largest page has room in it.
 pub const ANSWERS_BYTES_MAX: usize = 32 << 20;
@@ -43,10 +51,17 @@ pub async fn serve(
     ready: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
 ) {
-    let (bodies, answers) = (Budget::new(CALLS_MAX * BODY_BYTES_MAX), Budget::new(ANSWERS_BYTES_MAX));
-    let port = Port { metrics: metrics.clone(), console, bodies, answers, ready };
+    let tls = console.tls();
+    let port = Port {
+        metrics: metrics.clone(),
+        console,
+        bodies: Budget::new(CALLS_MAX * BODY_BYTES_MAX),
+        declarations: Budget::new(declare::BODY_BYTES_MAX),
+        answers: Budget::new(ANSWERS_BYTES_MAX),
+        ready,
+    };
     let limits = Limits { connections: CONNECTIONS_MAX, calls: CALLS_MAX, ..Limits::default() };
-    http::serve(listener, port, limits, metrics.admin_port.clone(), stop).await;
+    http::serve(listener, port, limits, metrics.admin_port.clone(), tls, stop).await;
 }
 
 #[derive(Clone)]
@@ -54,6 +69,8 @@ struct Port {
     metrics: Metrics,
     console: Arc<Console>,
     bodies: Budget,
+    /// For the bodies of declare calls.
+    declarations: Budget,
     answers: Budget,
     ready: watch::Receiver<bool>,
 }
@@ -62,16 +79,8 @@ impl Handler for Port {
     async fn handle(self, request: Request<Incoming>) -> Response {
         if request.uri().path().starts_with("/api/") {
             let (head, mut body) = request.into_parts();
-            return match body::read(&mut body, BODY_BYTES_MAX, &self.bodies).await {
-                Ok((body, _in_use)) => self.hold(self.console.answer(&head, &body).await).await,
-                Err(error) => {
-                    // A client that waits for a word before it sends its body just gets this answer instead.
-                    if !head.headers.contains_key(EXPECT) {
-                        body::drain(&mut body).await;
-                    }
-                    Console::unreadable(&error)
-                }
-            };
+            let answer = self.call(&head, &mut body).await;
+            return self.hold(answer).await;
         }
         if request.uri().path() != "/metrics" {
             return self.answer(request.method(), request.uri().path());
@@ -94,6 +103,35 @@ impl Handler for Port {
 }
 
 impl Port {
+    /// Answers a call below `/api/`. Who may not make it, or asks for what is not there, costs no memory for a body.
+    async fn call(&self, head: &Parts, body: &mut Incoming) -> Response {
+        let read = match self.console.admit(head) {
+            Err(error) => Err(error),
+            Ok(admitted) => {
+                let (max, budget) = match admitted.is_declaration() {
+                    true => (declare::BODY_BYTES_MAX, &self.declarations),
+                    false => (BODY_BYTES_MAX, &self.bodies),
+                };
+                let read = body::read(body, max, budget).await;
+                read.map(|(bytes, in_use)| (admitted, bytes, in_use)).map_err(|error| unreadable(&error))
+            }
+        };
+        match read {
+            Ok((admitted, body, in_use)) => {
+                let is_ready = *self.ready.borrow();
+                let answer = self.console.answer(admitted, head, body, in_use, is_ready).await;
+                answer.unwrap_or_else(|error| error.response())
+            }
+            Err(error) => {
+                // A client that waits for a word before it sends its body just gets this answer instead.
+                if !head.headers.contains_key(EXPECT) {
+                    body::drain(body).await;
+                }
+                error.response()
+            }
+        }
+    }
+
     /// Counts an answer against the memory for answers until its client has read it.
     async fn hold(&self, response: Response) -> Response {
         let (head, body) = response.into_parts();
@@ -101,7 +139,10 @@ impl Port {
         let body = body.to_bytes();
         match self.answers.reserve(body.len()) {
             Ok(share) => Response::from_parts(head, Full::new(share.hold(body))),
-            Err(_) => Console::busy(),
+            Err(_) => {
+                let message = "the broker is busy: answers that clients have not read yet; retry";
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).response()
+            }
         }
     }
 
@@ -146,6 +187,16 @@ impl Port {
     }
 }
 
+/// What the sender of a body that was not read is told.
+fn unreadable(error: &body::Error) -> ApiError {
+    let (status, code) = match error {
+        body::Error::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        body::Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "unreadable_body"),
+        body::Error::Slow | body::Error::Broken => (StatusCode::BAD_REQUEST, "unreadable_body"),
+    };
+    ApiError::new(status, code, error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,8 +204,9 @@ mod tests {
     fn port(ready: bool, answers: usize) -> Port {
         Port {
             metrics: Metrics::new(),
-            console: Arc::new(Console::new(true)),
+            console: Arc::new(Console::new(true, None, None)),
             bodies: Budget::new(BODY_BYTES_MAX),
+            declarations: Budget::new(BODY_BYTES_MAX),
             answers: Budget::new(answers),
             ready: watch::channel(ready).1,
         }
@@ -194,3 +246,7 @@ mod tests {
 #[cfg(test)]
 #[path = "admin_tests.rs"]
 mod api_tests;
+
+#[cfg(test)]
+#[path = "admin_tls_tests.rs"]
+mod tls_tests;

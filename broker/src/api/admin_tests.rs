@@ -1,130 +1,17 @@
 //! The admin API over a whole broker of one replica: HTTP on a socket, messages sent and taken beside it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cmq_engine::attributes::{DeadLetterPolicy, DeadLetterRule, QueueAttributes, QueueId};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::testing::{BY, Broker};
 use super::*;
-use crate::replication::driver;
 use crate::replication::figures::SurveyCursor;
-use crate::replication::runtime::{Node, NodeHandle};
 use crate::service::operator::{CALL_LOOKS_MAX, WALKS_MAX};
-use crate::service::types::{Outgoing, ReceivedMessage};
-use crate::service::{Feed, Rates, Service, Waits};
-use crate::storage::budget::MemoryBudget;
-use crate::storage::fjall_store::FjallStore;
-use crate::storage::options::Options;
-
-/// Far longer than anything here takes.
-const SOON: Duration = Duration::from_secs(120);
-const BY: &str = "x-requested-by: test\r\n";
-
-struct Broker {
-    address: SocketAddr,
-    service: Service,
-    node: NodeHandle,
-    running: Option<Node>,
-    stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
-    _dir: TempDir,
-}
-
-impl Broker {
-    async fn start(shards: u16, shows_bodies: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let budget = MemoryBudget::split(256 << 20).unwrap();
-        let store = FjallStore::open(&Options::new(dir.path().join("data"), budget)).unwrap();
-        let feed = Feed::default();
-        let (recovered, mut has_recovered) = watch::channel(false);
-        let on_event = {
-            let feed = feed.clone();
-            move |event| feed.apply(event)
-        };
-        let config = driver::Config::standalone(shards, (1, [7; 32]));
-        let running = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
-        timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-        let node = running.handle();
-        let service = Service::new(node.clone(), feed, shards, Waits::default(), Rates::default());
-        let console = Arc::new(Console::new(shows_bodies));
-        console.open(service.clone());
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let (_, ready) = watch::channel(true);
-        let serving =
-            tokio::spawn(async move { serve(listener, &Metrics::new(), console, ready, stopped).await });
-        Self { address, service, node, running: Some(running), stop, serving, _dir: dir }
-    }
-
-    async fn queue(&self, name: &str, change: impl FnOnce(&mut QueueAttributes)) {
-        let mut attributes = QueueAttributes::default();
-        change(&mut attributes);
-        self.service.create_queue(name, attributes, None).await.unwrap();
-    }
-
-    async fn send(&self, queue: &str, bodies: &[&[u8]], delay: Option<Duration>) {
-        let bodies = bodies.iter().map(|body| Bytes::copy_from_slice(body)).collect();
-        self.service.send(queue, Outgoing { bodies, delay }).await.unwrap();
-    }
-
-    async fn receive(&self, queue: &str, max: usize) -> Vec<ReceivedMessage> {
-        self.service.receive(queue, max, Some(Duration::ZERO)).await.unwrap()
-    }
-
-    /// One request with extra header lines; status and JSON.
-    async fn ask(&self, method: &str, target: &str, headers: &str) -> (u16, Value) {
-        self.ask_with(method, target, headers, "").await
-    }
-
-    async fn ask_with(&self, method: &str, target: &str, headers: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let head = format!("{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
-        let request = format!("{head}{headers}content-length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an answer").unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("content-type: application/json"), "{head}");
-        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let (status, value) = self.ask("GET", &format!("/api/v1/{path}"), "").await;
-        assert_eq!(status, 200, "{path}: {value}");
-        value
-    }
-
-    /// Status and code of a refused call.
-    async fn refused(&self, method: &str, path: &str, headers: &str) -> String {
-        let (status, value) = self.ask(method, &format!("/api/v1/{path}"), headers).await;
-        assert!(value["error"]["message"].is_string(), "{value}");
-        format!("{status} {}", value["error"]["code"].as_str().unwrap())
-    }
-
-    async fn messages(&self, queue: &str, query: &str) -> Vec<Value> {
-        let page = self.get(&format!("queues/{queue}/messages?{query}")).await;
-        page["messages"].as_array().unwrap().clone()
-    }
-
-    async fn end(mut self) {
-        self.stop.send_replace(true);
-        self.node.stop();
-        let running = self.running.take().unwrap();
-        tokio::task::spawn_blocking(move || running.join()).await.unwrap().unwrap();
-        self.serving.await.unwrap();
-    }
-}
+use crate::testing::SOON;
 
 fn texts(messages: &[Value]) -> Vec<&str> {
     messages.iter().map(|message| message["body"]["text"].as_str().unwrap()).collect()
@@ -369,13 +256,14 @@ async fn bodies_can_be_switched_off() {
 
 #[tokio::test]
 async fn before_the_broker_is_open() {
-    let console = Console::new(true);
+    let console = Console::new(true, None, None);
     let request = |host: &str| {
         let request = hyper::Request::get("/api/v1/queues").header("host", host);
         request.body(()).unwrap().into_parts().0
     };
-    assert_eq!(console.answer(&request("localhost"), b"").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(console.answer(&request("evil.example"), b"").await.status(), StatusCode::FORBIDDEN);
+    let code = |host: &str| console.admit(&request(host)).err().map(|error| error.code);
+    assert_eq!(code("localhost"), Some("starting"));
+    assert_eq!(code("evil.example"), Some("host_not_allowed"));
 }
 
 /// Pages through a deep backlog while it is written and read: what stays is seen exactly once, and no look holds the driver

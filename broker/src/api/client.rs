@@ -23,6 +23,7 @@ use super::sqs;
 use crate::access::Access;
 use crate::metrics::{CallMetrics, Metrics};
 use crate::service::Service;
+use crate::tls::Tls;
 
 /// What a caller reads who asks for a path that no protocol has.
 const NOWHERE: &str = "nothing here: CMQ clients call /v2/index.php or /\n";
@@ -35,6 +36,7 @@ pub async fn serve(
     access: Access,
     metrics: &Metrics,
     limits: Limits,
+    tls: Option<Tls>,
     stop: watch::Receiver<bool>,
 ) {
     let actions = cmq::SERVED.map(|(_, name)| name);
@@ -46,7 +48,7 @@ pub async fn serve(
         calls: CallMetrics::new(metrics.registry(), "cmq", actions, cmq::outer_codes()),
         next_request_id: AtomicU64::new(first_request_id()),
     }));
-    http::serve(listener, port, limits, metrics.client_port.clone(), stop).await;
+    http::serve(listener, port, limits, metrics.client_port.clone(), tls, stop).await;
 }
 
 #[derive(Clone)]

@@ -353,7 +353,7 @@ async fn overload_is_an_error_to_be_repeated() {
 
 #[tokio::test]
 async fn the_stop_answers_long_polls_at_once() {
-    let mut broker = Broker::open().await;
+    let broker = Broker::open().await;
     broker.post("Action=CreateQueue&queueName=q").await;
     let mut polling = TcpStream::connect(broker.address).await.unwrap();
     let form = "Action=ReceiveMessage&queueName=q&pollingWaitSeconds=30";
@@ -363,9 +363,7 @@ async fn the_stop_answers_long_polls_at_once() {
 
     let started = Instant::now();
     broker.stop.send_replace(true);
-    let node = broker.node.take().unwrap();
-    node.handle().stop();
-    tokio::task::spawn_blocking(|| node.join()).await.unwrap().unwrap();
+    broker.node.end().await;
     timeout(SOON, broker.serving).await.expect("the port should end").unwrap();
     let mut answer = String::new();
     timeout(SOON, polling.read_to_string(&mut answer)).await.unwrap().unwrap();

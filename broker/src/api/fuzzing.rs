@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::Request;
 
+use super::admin;
 use super::cmq;
 use super::cmq::Parameters;
 use super::route;
@@ -13,6 +14,8 @@ pub(crate) const TARGETS: &[Target] = &[
     cmq::fuzzing::CALL,
     cmq::fuzzing::DEAD_LETTER_POLICY,
     cmq::fuzzing::PERCENT,
+    admin::fuzzing::ADMIN_CALL,
+    admin::fuzzing::DECLARATION,
 ];
 
 /// Path, two headers, body.

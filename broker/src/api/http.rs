@@ -20,7 +20,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::metrics::PortMetrics;
-use connection::Protocols;
+use crate::tls::Tls;
+use connection::{Connection, Protocols};
 use limits::{ACCEPT_PAUSE, Limits};
 
 /// An answer: one chunk with its length announced.
@@ -52,12 +53,13 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 }
 
 /// Serves a port until `stop` turns true or its sender is gone; then takes no more connections and lets calls in flight
-/// end, for as long as the limits allow.
+/// end, for as long as the limits allow. With `tls` nothing else is spoken.
 pub(crate) async fn serve<H: Handler>(
     listener: TcpListener,
     handler: H,
     limits: Limits,
     metrics: PortMetrics,
+    tls: Option<Tls>,
     stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -85,20 +87,22 @@ pub(crate) async fn serve<H: Handler>(
         is_failing = false;
         let Ok(place) = places.clone().try_acquire_owned() else {
             metrics.refused.inc();
-            turn_away(stream);
+            if tls.is_none() {
+                turn_away(stream);
+            }
             continue;
         };
         metrics.accepted.inc();
         // A connection that does not take this option is as good as gone; serving it will tell.
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection::serve(
-            stream,
-            protocols.clone(),
-            handler.clone(),
-            metrics.clone(),
-            stop.clone(),
-            place,
-        ));
+        let connection = Connection {
+            protocols: protocols.clone(),
+            handler: handler.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        // Agreeing on TLS is the connection's own matter: a slow peer holds up nobody else.
+        tokio::spawn(connection.serve(stream, tls.as_ref().map(Tls::config), place));
     }
     drop(listener);
     let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
@@ -124,3 +128,7 @@ fn concerns_the_peer(error: &io::Error) -> bool {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "http_tls_tests.rs"]
+mod tls_tests;

@@ -79,7 +79,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (handler, metrics) = (Obedient::default(), Metrics::new().client_port);
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, handler.clone(), limits, metrics.clone(), stopped));
+        let serving = tokio::spawn(serve(listener, handler.clone(), limits, metrics.clone(), None, stopped));
         Self { address, handler, metrics, stop, serving }
     }
 

@@ -1,10 +1,8 @@
 //! A whole broker for tests of the client port.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -15,16 +13,9 @@ use super::client;
 use super::http::limits::Limits;
 use crate::access::Access;
 use crate::metrics::Metrics;
-use crate::replication::driver;
-use crate::replication::runtime::Node;
-use crate::service::{Feed, Rates, Service, Waits};
-use crate::storage::budget::MemoryBudget;
-use crate::storage::fjall_store::FjallStore;
-use crate::storage::options::Options;
-
-/// Far longer than anything here takes.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
-const MEMORY_BYTES: u64 = 256 << 20;
+use crate::service::{Rates, Rules, Service, Waits};
+pub(crate) use crate::testing::SOON;
+use crate::testing::TestNode;
 
 /// How the broker of a test is made.
 pub(crate) struct Setup {
@@ -32,6 +23,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) waits: Waits,
     pub(crate) rates: Rates,
+    pub(crate) creates_queues: bool,
 }
 
 impl Default for Setup {
@@ -41,6 +33,7 @@ impl Default for Setup {
             limits: Limits::default(),
             waits: Waits::default(),
             rates: Rates::default(),
+            creates_queues: true,
         }
     }
 }
@@ -48,38 +41,25 @@ impl Default for Setup {
 /// A broker of one replica on a port and in a directory of its own.
 pub(crate) struct Broker {
     pub(crate) service: Service,
-    pub(crate) node: Option<Node>,
+    pub(crate) node: TestNode,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<()>,
     pub(crate) address: SocketAddr,
-    _dir: TempDir,
 }
 
 impl Broker {
     pub(crate) async fn start(setup: Setup) -> Self {
-        let Setup { access, limits, waits, rates } = setup;
-        let dir = tempfile::tempdir().unwrap();
-        let budget = MemoryBudget::split(MEMORY_BYTES).unwrap();
-        let store = FjallStore::open(&Options::new(dir.path().join("data"), budget)).unwrap();
-        let feed = Feed::default();
-        let (recovered, mut has_recovered) = watch::channel(false);
-        let on_event = {
-            let feed = feed.clone();
-            move |event| feed.apply(event)
-        };
-        let config = driver::Config::standalone(1, (1, [7; 32]));
-        let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
-        timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-        let service = Service::new(node.handle(), feed, 1, waits, rates);
-        let own_service = service.clone();
+        let Setup { access, limits, waits, rates, creates_queues } = setup;
+        let node = TestNode::start(1, Rules { waits, rates, creates_queues }).await;
+        let (service, own_service) = (node.service.clone(), node.service.clone());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(async move {
-            client::serve(listener, service, access, &Metrics::new(), limits, stopped).await;
+            client::serve(listener, service, access, &Metrics::new(), limits, None, stopped).await;
         });
-        Self { service: own_service, node: Some(node), stop, serving, address, _dir: dir }
+        Self { service: own_service, node, stop, serving, address }
     }
 
     pub(crate) async fn open() -> Self {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 
-use super::{NAMESPACE, register};
+use super::{NAMESPACE, options, register};
 use crate::access::GuardFigures;
 
 /// One followed path.
@@ -34,8 +34,7 @@ impl FileMetrics {
     /// The files were taken and hold so many items.
     pub fn took(&self, items: usize) {
         self.items.set(i64::try_from(items).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_success.set(now.as_secs_f64());
+        self.last_success.set(now_seconds());
     }
 
     /// The files changed and were not taken.
@@ -78,6 +77,65 @@ impl AccessMetrics {
         self.signatures.set(figures.signatures as i64);
         self.overflows.set(figures.overflows as i64);
     }
+}
+
+/// The certificate of a port.
+#[derive(Clone, Debug)]
+pub struct TlsMetrics {
+    errors: IntCounter,
+    last_success: Gauge,
+    expiry: Gauge,
+}
+
+impl TlsMetrics {
+    pub(super) fn new(registry: &Registry, port: &str) -> Self {
+        let gauge = |name: &str, help: &str| {
+            register(
+                registry,
+                Gauge::with_opts(options(&format!("tls_{name}_timestamp_seconds"), help, port)),
+            )
+        };
+        let errors = "Changes of the certificate that were refused; the one before them stays in use.";
+        Self {
+            errors: register(
+                registry,
+                IntCounter::with_opts(options("tls_reload_errors_total", errors, port)),
+            ),
+            last_success: gauge(
+                "last_success",
+                "Unix time at which the certificate was taken last; 0: the port does not speak TLS.",
+            ),
+            expiry: gauge(
+                "certificate_expiry",
+                "Unix time at which the certificate in use ends; 0: the port does not speak TLS.",
+            ),
+        }
+    }
+
+    /// A certificate was taken that ends at this Unix millisecond.
+    pub fn took(&self, not_after_ms: u64) {
+        self.expiry.set(not_after_ms as f64 / 1_000.0);
+        self.last_success.set(now_seconds());
+    }
+
+    /// The files changed and were not taken.
+    pub fn refused(&self) {
+        self.errors.inc();
+    }
+
+    /// How often they were not taken.
+    pub fn refusals(&self) -> u64 {
+        self.errors.get()
+    }
+
+    /// Unix seconds at which the certificate in use ends.
+    pub fn expiry(&self) -> f64 {
+        self.expiry.get()
+    }
+}
+
+fn now_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// Manifests, and how far the queues are what they say.

@@ -48,6 +48,8 @@ pub struct Config {
     pub shards: u16,
     /// Cluster id and handle key, should this node found the cluster. Random.
     pub entropy: (u128, [u8; 32]),
+    /// Whether this node founds a cluster where there is none; else it waits for one.
+    pub founds: bool,
     /// Seeds the election time-outs.
     pub seed: u64,
     /// Memory for bodies, bytes.
@@ -76,6 +78,7 @@ impl Config {
             voters: vec![1],
             shards,
             entropy,
+            founds: true,
             seed: 1,
             body_bytes: 32 << 20,
             page_bytes: 8 << 20,

@@ -156,7 +156,7 @@ impl Service {
         let steps = plan::steps(realm, &self.queues(), wanted, leaving);
         declared.problems.extend(steps.refused);
         let settings = Settings {
-            recreate_wait_ms: self.inner.waits.recreate.as_millis() as u64,
+            recreate_wait_ms: self.inner.rules.waits.recreate.as_millis() as u64,
             shards: self.inner.shards,
         };
         let mut failed: HashMap<Box<str>, ServiceError> = HashMap::new();

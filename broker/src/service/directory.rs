@@ -52,6 +52,14 @@ impl Directory {
         self.read(|queues| queues.by_name.get(name).cloned())
     }
 
+    /// Whether there is a queue of this name, or of one that differs only in case. Looks at all of them.
+    pub(super) fn has_folded(&self, name: &str) -> bool {
+        let is_it = |known: &str| known.eq_ignore_ascii_case(name);
+        self.read(|queues| {
+            queues.by_name.contains_key(name) || queues.by_name.keys().any(|known| is_it(known))
+        })
+    }
+
     /// The queue of this number.
     pub(super) fn find_id(&self, id: QueueId) -> Option<Arc<QueueEntry>> {
         self.read(|queues| queues.by_id.get(&id).cloned())

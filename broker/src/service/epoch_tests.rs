@@ -4,38 +4,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use cmq_engine::attributes::QueueAttributes;
-use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::types::{Outgoing, QueueCounts, ServiceError};
-use super::{Feed, Rates, Service, Waits};
-use crate::replication::driver;
-use crate::replication::runtime::Node;
-use crate::storage::budget::MemoryBudget;
-use crate::storage::fjall_store::FjallStore;
-use crate::storage::options::Options;
+use super::{Rules, Service, Waits};
+use crate::testing::TestNode;
 
-/// Far longer than anything here takes.
+/// Longer than anything here takes, and as long as a receive may wait.
 const SOON: Duration = Duration::from_secs(60);
-const MEMORY_BYTES: u64 = 256 << 20;
 
-/// A node of three shards; it stops when the test ends.
-async fn start(waits: Waits) -> (Service, Node, TempDir) {
-    const SHARDS: u16 = 3;
-    let dir = tempfile::tempdir().unwrap();
-    let budget = MemoryBudget::split(MEMORY_BYTES).unwrap();
-    let store = FjallStore::open(&Options::new(dir.path().join("data"), budget)).unwrap();
-    let feed = Feed::default();
-    let (recovered, mut has_recovered) = watch::channel(false);
-    let on_event = {
-        let feed = feed.clone();
-        move |event| feed.apply(event)
-    };
-    let config = driver::Config::standalone(SHARDS, (1, [7; 32]));
-    let node = Node::start(config, store, budget.inbound as usize, on_event, recovered).unwrap();
-    timeout(SOON, has_recovered.wait_for(|recovered| *recovered)).await.unwrap().unwrap();
-    (Service::new(node.handle(), feed, SHARDS, waits, Rates::default()), node, dir)
+/// A node of three shards.
+async fn start(waits: Waits) -> (Service, TestNode) {
+    let node = TestNode::start(3, Rules { waits, ..Rules::default() }).await;
+    (node.service.clone(), node)
 }
 
 fn now_seconds() -> u64 {
@@ -76,7 +57,7 @@ impl Service {
 
 #[tokio::test]
 async fn a_purge_is_seen_by_the_next_call() {
-    let (service, _node, _dir) = start(Waits { purge: Duration::from_secs(60), ..Waits::default() }).await;
+    let (service, _node) = start(Waits { purge: Duration::from_secs(60), ..Waits::default() }).await;
     assert_eq!(service.purge_queue("q").await, Err(ServiceError::QueueMissing("q".into())));
     service.create_queue("q", QueueAttributes::default(), None).await.unwrap();
     service.send_all(&["a", "b", "c", "d", "e"]).await;
@@ -92,7 +73,7 @@ async fn a_purge_is_seen_by_the_next_call() {
 
 #[tokio::test]
 async fn a_purge_lets_long_polls_wait_on() {
-    let (service, _node, _dir) = start(Waits::default()).await;
+    let (service, _node) = start(Waits::default()).await;
     service.create_queue("q", QueueAttributes::default(), None).await.unwrap();
     let waits = tokio::spawn({
         let service = service.clone();
@@ -108,7 +89,7 @@ async fn a_purge_lets_long_polls_wait_on() {
 
 #[tokio::test]
 async fn a_rewind_brings_deleted_messages_back() {
-    let (service, _node, _dir) = start(Waits::default()).await;
+    let (service, _node) = start(Waits::default()).await;
     let kept = QueueAttributes { rewind_seconds: 60, ..QueueAttributes::default() };
     service.create_queue("q", kept.clone(), None).await.unwrap();
     service.create_queue("plain", QueueAttributes::default(), None).await.unwrap();

@@ -11,20 +11,23 @@ impl Service {
     /// Creates a queue. `dead_letter_queue` names the queue that `attributes.dead_letter` means; its id there is ignored.
     ///
     /// # Errors
-    /// Name taken, limit reached, dead-letter rules, or the broker cannot take the call now.
+    /// Name taken, limit reached, dead-letter rules, calls may create none, or the broker cannot take the call now.
     pub async fn create_queue(
         &self,
         name: &str,
         attributes: QueueAttributes,
         dead_letter_queue: Option<&str>,
     ) -> Result<QueueId, ServiceError> {
+        if !self.inner.rules.creates_queues && !self.inner.directory.has_folded(name) {
+            return Err(ServiceError::QueuesAreDeclared(name.into()));
+        }
         let command = CatalogueCommand::Put {
             name: name.into(),
             mode: PutMode::Create,
             attributes,
             dead_letter_queue: dead_letter_queue.map(Into::into),
             owner: None,
-            recreate_wait_ms: self.inner.waits.recreate.as_millis() as u64,
+            recreate_wait_ms: self.inner.rules.waits.recreate.as_millis() as u64,
             shards: self.inner.shards,
         };
         let id = self.change_catalogue(command, name, dead_letter_queue.unwrap_or_default()).await?;
@@ -66,7 +69,7 @@ impl Service {
     /// # Errors
     /// Queue missing, purged a moment ago (`--purge-wait`), or the broker cannot take the call now.
     pub async fn purge_queue(&self, name: &str) -> Result<(), ServiceError> {
-        let wait_ms = self.inner.waits.purge.as_millis() as u64;
+        let wait_ms = self.inner.rules.waits.purge.as_millis() as u64;
         self.change_catalogue(CatalogueCommand::Purge { name: name.into(), wait_ms }, name, "").await?;
         tracing::info!(queue = name, "queue purged");
         Ok(())

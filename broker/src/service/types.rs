@@ -106,6 +106,9 @@ pub enum ServiceError {
     /// As many queues as the Broker takes.
     #[error("the limit of {0} queues is reached")]
     TooManyQueues(usize),
+    /// Calls may not create queues (`--api-queues deny`).
+    #[error("queue {0} does not exist, and this broker takes only declared queues (--api-queues deny)")]
+    QueuesAreDeclared(String),
     /// The name was in use until a moment ago (`--recreate-wait`).
     #[error("queue {0} was deleted a moment ago")]
     RecreatedTooSoon(String),

@@ -87,6 +87,11 @@ impl FjallStore {
         self.inner.space.free()
     }
 
+    /// Bytes of the volume in all, as of the same look.
+    pub fn total_bytes(&self) -> u64 {
+        self.inner.space.total()
+    }
+
     /// Figures for metrics. Asks the operating system and locks fjall for a moment: not for every message.
     ///
     /// # Errors

@@ -61,12 +61,14 @@ impl Volume {
 pub(super) struct Space {
     dir: PathBuf,
     free: AtomicU64,
+    total: AtomicU64,
     short: AtomicBool,
 }
 
 impl Space {
     pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
-        let space = Self { dir: dir.to_owned(), free: AtomicU64::new(0), short: AtomicBool::new(false) };
+        let (free, total, short) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let space = Self { dir: dir.to_owned(), free, total, short };
         space.refresh()?;
         Ok(space)
     }
@@ -74,6 +76,7 @@ impl Space {
     /// Looks again.
     pub(super) fn refresh(&self) -> Result<Volume, StoreError> {
         let volume = Volume::of(&self.dir)?;
+        self.total.store(volume.total, Ordering::Relaxed);
         self.note(volume.free);
         Ok(volume)
     }
@@ -99,6 +102,10 @@ impl Space {
 
     pub(super) fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     pub(super) fn room(&self) -> Room {

@@ -1,73 +1,160 @@
 //! Doing the calls of the admin API.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Deserialize;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinError;
 
-use super::answer::{Done, Messages, Queue, QueueDone, Queues};
+use super::answer::{Broker, Done, Messages, Queue, QueueDone, Queues};
+use super::declare::Declaration;
 use super::error::{ApiError, json};
 use super::route::{self, Call};
 use super::{guard, query};
-use crate::api::http::{Response, body};
+use crate::api::http::Response;
+use crate::api::http::body::Reservation;
 use crate::service::Service;
 use crate::service::operator::MessageName;
 use crate::service::reference::MessageRef;
 use crate::service::types::MessageId;
+use crate::tls::{OPERATOR_NAME, PeerCertificates, Tls};
 
 /// What the admin API works on, once the broker is open.
-#[derive(Debug)]
 pub struct Console {
-    service: OnceLock<Service>,
+    opened: OnceLock<Opened>,
     shows_bodies: bool,
+    admin_tls: Option<Tls>,
+    client_tls: Option<Tls>,
+    /// Held by the one declare call that may run.
+    declaring: Arc<Mutex<()>>,
+}
+
+struct Opened {
+    service: Service,
+    volume: Box<dyn Fn() -> Volume + Send + Sync>,
+}
+
+/// Room on the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Whether it has room for more messages.
+    pub takes_sends: bool,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").field("admin_tls", &self.admin_tls).finish_non_exhaustive()
+    }
+}
+
+/// A call that may be made.
+pub(super) struct Admitted {
+    call: Call,
+    /// Nobody else declares meanwhile.
+    declaring: Option<OwnedMutexGuard<()>>,
+}
+
+impl Admitted {
+    pub(super) fn is_declaration(&self) -> bool {
+        self.declaring.is_some()
+    }
 }
 
 impl Console {
-    /// One without a broker yet; `shows_bodies` says whether operators may look into messages.
-    pub fn new(shows_bodies: bool) -> Self {
-        Self { service: OnceLock::new(), shows_bodies }
+    /// One without a broker yet; `shows_bodies` says whether operators may look into messages. With `admin_tls` the port
+    /// speaks TLS, and calls below `/api/` need the operator's certificate; `client_tls` is only told of.
+    pub fn new(shows_bodies: bool, admin_tls: Option<Tls>, client_tls: Option<Tls>) -> Self {
+        Self { opened: OnceLock::new(), shows_bodies, admin_tls, client_tls, declaring: Arc::default() }
     }
 
     /// Says that the broker is open. The first one stays.
-    pub fn open(&self, service: Service) {
+    pub fn open(&self, service: Service, volume: impl Fn() -> Volume + Send + Sync + 'static) {
         // A process has one broker.
-        let _ = self.service.set(service);
+        let _ = self.opened.set(Opened { service, volume: Box::new(volume) });
     }
 
-    /// Answers a call below `/api/`.
-    pub(super) async fn answer(&self, head: &Parts, body: &[u8]) -> Response {
-        match self.try_answer(head, body).await {
-            Ok(response) => response,
-            Err(error) => error.response(),
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.admin_tls.clone()
+    }
+
+    /// Says whether a call below `/api/` may be made, before its body is read.
+    pub(super) fn admit(&self, head: &Parts) -> Result<Admitted, ApiError> {
+        if let Some(tls) = &self.admin_tls {
+            let nobody = PeerCertificates::default();
+            let peer = head.extensions.get().unwrap_or(&nobody);
+            tls.check_operator(peer).map_err(|stranger| {
+                ApiError::new(StatusCode::FORBIDDEN, "certificate_not_allowed", stranger.to_string())
+                    .allowing(format!(
+                        "a client certificate of the authority in ca.crt with the DNS name {OPERATOR_NAME}"
+                    ))
+            })?;
         }
-    }
-
-    /// Answers a call whose body was not read.
-    pub(super) fn unreadable(error: &body::Error) -> Response {
-        let (status, code) = match error {
-            body::Error::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            body::Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "unreadable_body"),
-            body::Error::Slow | body::Error::Broken => (StatusCode::BAD_REQUEST, "unreadable_body"),
-        };
-        ApiError::new(status, code, error.to_string()).response()
-    }
-
-    /// Answers a call for whose real answer there is no memory.
-    pub(super) fn busy() -> Response {
-        let message = "the broker is busy: answers that clients have not read yet; retry";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).response()
-    }
-
-    async fn try_answer(&self, head: &Parts, body: &[u8]) -> Result<Response, ApiError> {
         guard::check(head)?;
         let call = route::call(&head.method, head.uri.path())?;
+        self.opened()?;
+        let declaring = match call {
+            Call::Declare => Some(self.declaring.clone().try_lock_owned().map_err(|_| {
+                let message = "another declare call is under way; retry";
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+            })?),
+            _ => None,
+        };
+        Ok(Admitted { call, declaring })
+    }
+
+    fn opened(&self) -> Result<&Opened, ApiError> {
+        let starting =
+            || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the broker is starting; retry");
+        self.opened.get().ok_or_else(starting)
+    }
+
+    /// Answers a call. `_in_use` is the memory of the body.
+    pub(super) async fn answer(
+        &self,
+        admitted: Admitted,
+        head: &Parts,
+        body: Bytes,
+        in_use: Reservation,
+        is_ready: bool,
+    ) -> Result<Response, ApiError> {
         let parameters = head.uri.query().unwrap_or_default();
-        let service = self.service.get().ok_or_else(|| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the broker is starting; retry")
-        })?;
-        match call {
+        let Opened { service, volume } = self.opened()?;
+        match admitted.call {
+            Call::Broker => {
+                query::none(parameters)?;
+                let id = service.cluster_id().await?;
+                let tls = [&self.admin_tls, &self.client_tls].map(|tls| tls.as_ref().map(Tls::facts));
+                let queues = service.queue_count();
+                let broker = Broker::new(id, service.shards(), is_ready, queues, volume(), tls);
+                Ok(json(StatusCode::OK, &broker))
+            }
+            Call::Declare => {
+                query::none(parameters)?;
+                let (service, declaring) = (service.clone(), admitted.declaring);
+                // Goes on to its end when the caller leaves: half of it and the next call would mix.
+                let work = tokio::spawn(async move {
+                    let _alone = declaring;
+                    let present = service.queues();
+                    // Thousands of objects take a while, in which a worker would serve no client.
+                    let reading = tokio::task::spawn_blocking(move || {
+                        let declaration = Declaration::read(&body, present.iter().map(AsRef::as_ref));
+                        drop((body, in_use));
+                        declaration
+                    });
+                    let declaration = reading.await.map_err(bug)??;
+                    Ok(json(StatusCode::OK, &declaration.carry_out(&service).await))
+                });
+                work.await.map_err(bug)?
+            }
             Call::Queues => {
                 let list = query::queues(parameters)?;
                 let found = service.overview(&list.search, list.after.as_deref(), list.limit).await?;
@@ -102,11 +189,18 @@ impl Console {
             }
             Call::Rewind(name) => {
                 query::none(parameters)?;
-                service.rewind_queue(&name, start_of(body)?).await?;
+                service.rewind_queue(&name, start_of(&body)?).await?;
                 Ok(json(StatusCode::OK, &QueueDone::new(&name, "rewound")))
             }
         }
     }
+}
+
+/// A part of a call that panicked.
+fn bug(error: JoinError) -> ApiError {
+    tracing::error!(%error, "a declare call made the broker panic; the caller got an internal error");
+    let message = "internal error; the broker's log has more";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
 }
 
 /// The start of a rewind, in Unix seconds.

@@ -66,9 +66,14 @@ impl ApiError {
 const REPEATED_MAX: usize = 80;
 
 pub(super) fn shortened(value: &str) -> String {
+    shortened_to(value, REPEATED_MAX)
+}
+
+/// A text without control characters and with an end.
+pub(super) fn shortened_to(value: &str, chars: usize) -> String {
     let mut shown: String =
-        value.chars().take(REPEATED_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if value.chars().nth(REPEATED_MAX).is_some() {
+        value.chars().take(chars).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if value.chars().nth(chars).is_some() {
         shown.push('…');
     }
     shown

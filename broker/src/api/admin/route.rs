@@ -10,6 +10,8 @@ use super::error::ApiError;
 /// A call of the admin API; names and ids are as in the path, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Call {
+    Broker,
+    Declare,
     Queues,
     Queue(String),
     Messages(String),
@@ -22,7 +24,7 @@ pub(super) enum Call {
 /// What all calls begin with.
 pub(super) const PREFIX: &str = "/api/v1/";
 /// The calls, for who asks for another.
-const CALLS: &str = "GET /api/v1/queues, GET /api/v1/queues/{name}, GET /api/v1/queues/{name}/messages, \
+const CALLS: &str = "GET /api/v1/broker, POST /api/v1/declare, GET /api/v1/queues, GET /api/v1/queues/{name}, GET /api/v1/queues/{name}/messages, \
     DELETE /api/v1/queues/{name}/messages/{ref}, POST /api/v1/queues/{name}/messages/{ref}/return, \
     POST /api/v1/queues/{name}/purge, POST /api/v1/queues/{name}/rewind";
 
@@ -32,6 +34,8 @@ pub(super) fn call(method: &Method, path: &str) -> Result<Call, ApiError> {
     let parts: Vec<Cow<'_, str>> = rest.split('/').map(decoded).collect::<Option<_>>().unwrap_or_default();
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let (allowed, found) = match parts[..] {
+        ["broker"] => ("GET, HEAD", Call::Broker),
+        ["declare"] => ("POST", Call::Declare),
         ["queues"] => ("GET, HEAD", Call::Queues),
         ["queues", name] if !name.is_empty() => ("GET, HEAD", Call::Queue(name.into())),
         ["queues", name, "messages"] => ("GET, HEAD", Call::Messages(name.into())),
@@ -66,6 +70,9 @@ mod tests {
     fn paths() {
         let get = |path: &str| call(&Method::GET, path).map_err(|error| error.code);
         assert_eq!(get("/api/v1/queues"), Ok(Call::Queues));
+        assert_eq!(get("/api/v1/broker"), Ok(Call::Broker));
+        assert_eq!(get("/api/v1/declare"), Err("method_not_allowed"));
+        assert_eq!(call(&Method::POST, "/api/v1/declare"), Ok(Call::Declare));
         assert_eq!(get("/api/v1/queues/a%20b"), Ok(Call::Queue("a b".into())));
         assert_eq!(get("/api/v1/queues/orders/messages"), Ok(Call::Messages("orders".into())));
         for path in ["/api/v1/", "/api/v1/queues/", "/api/v1/topics", "/api/v1/queues/%ff", "/api/v2/queues"]

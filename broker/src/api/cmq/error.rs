@@ -174,6 +174,7 @@ impl From<ServiceError> for Error {
             R::RewindAboveRetention(_) => Self::REWIND_ABOVE_RETENTION,
             R::TimeToLiveNotBelowRetention(_) => Self::time_to_live(),
             R::Declared(..)
+            | R::QueuesAreDeclared(_)
             | R::QueueChanged(_)
             | R::QueueClosed(_)
             | R::DeadLetterKind(_)

@@ -10,28 +10,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use prometheus::IntCounter;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::body::{Budget, Reservation};
 use super::limits::{
-    BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, FIRST_BYTES_WITHIN, HEADER_LIST_BYTES_MAX, HEADERS_MAX,
-    LARGE_HEADS_BYTES_MAX, NEXT_REQUEST_WITHIN, PING_EVERY, RESETS_MAX, STREAM_SEND_BYTES_MAX,
+    BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, FIRST_BYTES_WITHIN, HANDSHAKE_WITHIN, HEADER_LIST_BYTES_MAX,
+    HEADERS_MAX, LARGE_HEADS_BYTES_MAX, NEXT_REQUEST_WITHIN, PING_EVERY, RESETS_MAX, STREAM_SEND_BYTES_MAX,
     STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use super::stream::{Guarded, Head};
 use super::{Handler, Response};
 use crate::metrics::PortMetrics;
+use crate::tls::PeerCertificates;
 
 /// What every connection of HTTP/2 begins with, up to where no method of HTTP/1 is the same.
 const HTTP2_BEGINS: &[u8] = b"PRI";
+/// What a peer is told that speaks plain HTTP to a port of TLS.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+    content-length: 32\r\n\r\nthis port speaks TLS: use https\n";
 /// Pause before looking again at a connection that has sent a part of [`HTTP2_BEGINS`].
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -71,43 +81,126 @@ impl Protocols {
     }
 }
 
-/// Serves a connection until the peer or the stop ends it. After the stop the call in flight is still answered. `_place` is
-/// held for as long.
-///
-/// A broker has thousands of these that wait: what they hold is kept small.
-pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
-    protocols: Arc<Protocols>,
-    handler: H,
-    metrics: PortMetrics,
-    mut stop: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
-    let _open = metrics.open();
-    let begun = tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => return,
-        begun = timeout(FIRST_BYTES_WITHIN, begins_http2(&stream)) => begun,
-    };
-    let Ok(Ok(is_http2)) = begun else { return };
-    let panics = metrics.panics.clone();
-    let is_head_complete = Arc::new(AtomicBool::new(false));
-    let head = Head::new(protocols.large_heads.clone(), is_head_complete.clone());
-    let calls = protocols.calls.clone();
-    let service = service_fn(move |request| {
-        is_head_complete.store(true, Ordering::Relaxed);
-        let place = calls.reserve(1).ok();
-        Caught {
-            call: place.is_some().then(|| handler.clone().handle(request)),
-            place,
-            handler: handler.clone(),
-            panics: panics.clone(),
+/// What one connection is served with.
+pub(super) struct Connection<H> {
+    pub(super) protocols: Arc<Protocols>,
+    pub(super) handler: H,
+    pub(super) metrics: PortMetrics,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl<H: Handler> Connection<H> {
+    /// Serves a connection until the peer or the stop ends it. After the stop the call in flight is still answered.
+    /// `_place` is held for as long.
+    ///
+    /// A broker has thousands of these that wait: what they hold is kept small.
+    pub(super) async fn serve(
+        self,
+        stream: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+        _place: OwnedSemaphorePermit,
+    ) {
+        let _open = self.metrics.open();
+        match tls {
+            None => self.serve_plain(stream).await,
+            // Apart, so that plain connections do not hold what TLS needs.
+            Some(tls) => Box::pin(self.serve_tls(stream, tls)).await,
         }
-    });
-    let io = TokioIo::new(Guarded::new(stream, metrics, (!is_http2).then_some(head)));
-    if is_http2 {
-        drive(Box::pin(protocols.http2.serve_connection(io, service)), stop).await;
-    } else {
-        drive(Box::pin(protocols.http1.serve_connection(io, service)), stop).await;
+    }
+
+    async fn serve_plain(mut self, stream: TcpStream) {
+        let begun = tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => return,
+            begun = timeout(FIRST_BYTES_WITHIN, begins_http2(&stream)) => begun,
+        };
+        let Ok(Ok(is_http2)) = begun else { return };
+        let is_head_complete = Arc::new(AtomicBool::new(false));
+        let head = Head::new(self.protocols.large_heads.clone(), is_head_complete.clone(), true);
+        let io = Guarded::new(stream, self.metrics.clone(), (!is_http2).then_some(head));
+        self.serve_http(io, is_http2, is_head_complete, None).await;
+    }
+
+    async fn serve_tls(self, stream: TcpStream, tls: Arc<ServerConfig>) {
+        let is_head_complete = Arc::new(AtomicBool::new(false));
+        let mut stop = self.stop.clone();
+        let agreed = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            agreed = timeout(HANDSHAKE_WITHIN, self.agree(stream, tls, is_head_complete.clone())) => agreed,
+        };
+        let agreed = agreed.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
+        let mut io = match agreed {
+            Ok(Some(io)) => io,
+            Ok(None) => return,
+            Err(error) => {
+                self.metrics.handshake_errors.inc();
+                tracing::debug!(%error, "no TLS agreed on");
+                return;
+            }
+        };
+        let (guarded, session) = io.get_mut();
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        if is_http2 {
+            guarded.without_head();
+        }
+        let peer = session.peer_certificates().map(|chain| PeerCertificates(chain.into()));
+        self.serve_http(io, is_http2, is_head_complete, peer).await;
+    }
+
+    /// The handshake. None: the peer left without a word.
+    async fn agree(
+        &self,
+        stream: TcpStream,
+        tls: Arc<ServerConfig>,
+        is_head_complete: Arc<AtomicBool>,
+    ) -> io::Result<Option<TlsStream<Guarded<TcpStream>>>> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Ok(None);
+        }
+        if first[0].is_ascii_uppercase() {
+            // What is left unread when a socket closes takes the answer with it; a few kilobytes are most requests.
+            let _ = stream.try_read(&mut [0; 4096]);
+            // As much of it as the socket takes.
+            let _ = stream.try_write(SPEAKS_TLS);
+            return Err(io::Error::other("the peer speaks HTTP without TLS"));
+        }
+        // What is read for the handshake is bounded like a head.
+        let head = Head::new(self.protocols.large_heads.clone(), is_head_complete, false);
+        let guarded = Guarded::new(stream, self.metrics.clone(), Some(head));
+        TlsAcceptor::from(tls).accept(guarded).await.map(Some)
+    }
+
+    async fn serve_http<I>(
+        self,
+        io: I,
+        is_http2: bool,
+        is_head_complete: Arc<AtomicBool>,
+        peer: Option<PeerCertificates>,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { protocols, handler, metrics, stop } = self;
+        let panics = metrics.panics;
+        let calls = protocols.calls.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            is_head_complete.store(true, Ordering::Relaxed);
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            let place = calls.reserve(1).ok();
+            Caught {
+                call: place.is_some().then(|| handler.clone().handle(request)),
+                place,
+                handler: handler.clone(),
+                panics: panics.clone(),
+            }
+        });
+        let io = TokioIo::new(io);
+        if is_http2 {
+            drive(Box::pin(protocols.http2.serve_connection(io, service)), stop).await;
+        } else {
+            drive(Box::pin(protocols.http1.serve_connection(io, service)), stop).await;
+        }
     }
 }
 

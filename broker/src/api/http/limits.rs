@@ -33,6 +33,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes of answers that wait for one stream of HTTP/2.
 pub const STREAM_SEND_BYTES_MAX: usize = 256 << 10;
 
+/// How long a new connection may take to agree on TLS, from its first moment.
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a new connection may take to its first bytes.
 pub const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 /// How long a connection may be idle between requests, and a request's head may take. Longer than the 90 s after which

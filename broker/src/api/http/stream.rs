@@ -24,12 +24,14 @@ pub(super) struct Head {
     is_complete: Arc<AtomicBool>,
     bytes: usize,
     share: Option<Reservation>,
+    /// Whether its sender can read an answer that is not encrypted.
+    is_plain: bool,
 }
 
 impl Head {
     /// `is_complete` turns true when a head has become a call.
-    pub(super) fn new(budget: Budget, is_complete: Arc<AtomicBool>) -> Self {
-        Self { budget, is_complete, bytes: 0, share: None }
+    pub(super) fn new(budget: Budget, is_complete: Arc<AtomicBool>, is_plain: bool) -> Self {
+        Self { budget, is_complete, bytes: 0, share: None, is_plain }
     }
 
     /// Takes note of bytes that were read; whether there is room for them.
@@ -69,6 +71,11 @@ impl<S> Guarded<S> {
         Self { stream, metrics, stalled: None, head }
     }
 
+    /// What comes from here on is not a head of HTTP/1.
+    pub(super) fn without_head(&mut self) {
+        self.head = None;
+    }
+
     fn written(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = wrote {
             self.stalled = None;
@@ -94,8 +101,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
         self.metrics.bytes_in.inc_by(bytes as u64);
         if self.head.as_mut().is_some_and(|head| !head.grow(bytes)) {
             self.metrics.refused.inc();
-            // As much of it as the socket takes: whoever sends half a head may not read.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, TOO_MANY_LARGE_HEADS);
+            if self.head.as_ref().is_some_and(|head| head.is_plain) {
+                // As much of it as the socket takes: whoever sends half a head may not read.
+                let _ = Pin::new(&mut self.stream).poll_write(cx, TOO_MANY_LARGE_HEADS);
+            }
             return Poll::Ready(Err(io::Error::other("too many long heads at once")));
         }
         Poll::Ready(result)

@@ -124,7 +124,7 @@ impl<T> Group<T> {
         let stamp_ms = self.stamp_ms(hub);
         match &self.machine {
             Machine::Catalogue(catalogue) => {
-                if !catalogue.is_founded() && !self.founding {
+                if !catalogue.is_founded() && !self.founding && hub.config.founds {
                     let (cluster_id, handle_key) = hub.config.entropy;
                     // Nothing else of the catalogue waits before it is founded.
                     let found = CatalogueCommand::Found { cluster_id, handle_key };
