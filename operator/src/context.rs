@@ -12,6 +12,7 @@ use kube::runtime::reflector::store::Writer;
 use crate::admin::BrokerConnector;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::retry::Failures;
 use crate::watch::{Scope, View};
 
 /// What the operator is configured with.
@@ -61,6 +62,8 @@ pub struct Context {
     pub brokers: View<Broker>,
     /// Queues as last seen by the watch; may be behind the API server.
     pub queues: View<Queue>,
+    /// Brokers that fail.
+    pub broker_failures: Failures,
     /// Tells users about changes.
     pub events: Events,
     /// What is counted.
@@ -87,7 +90,17 @@ impl Context {
         let (brokers, broker_writers) = View::new(&settings.scope);
         let (queues, queue_writers) = View::new(&settings.scope);
         let events = Events::new(client.clone());
-        let context = Self { client, settings, clock, connector, brokers, queues, events, metrics };
+        let context = Self {
+            client,
+            settings,
+            clock,
+            connector,
+            brokers,
+            queues,
+            broker_failures: Failures::default(),
+            events,
+            metrics,
+        };
         (Arc::new(context), Writers { brokers: broker_writers, queues: queue_writers })
     }
 }

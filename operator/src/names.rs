@@ -65,12 +65,16 @@ pub fn claim(broker: &str, ordinal: i32) -> String {
     format!("{DATA_VOLUME}-{broker}-{SUFFIX}-{ordinal}")
 }
 
-/// The ordinal of a pod or claim of this Broker; nothing for any other name.
-pub fn ordinal(broker: &str, name: &str) -> Option<i32> {
-    let name = name.strip_prefix(DATA_VOLUME).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name);
+/// The ordinal of a pod of this Broker; nothing for any other name.
+pub fn pod_ordinal(broker: &str, name: &str) -> Option<i32> {
     let number = name.strip_prefix(&child(broker))?.strip_prefix('-')?;
     let canonical = number == "0" || !number.starts_with(['0', '+', '-']);
     number.parse().ok().filter(|_| canonical)
+}
+
+/// The ordinal of a claim of this Broker; nothing for any other name.
+pub fn claim_ordinal(broker: &str, name: &str) -> Option<i32> {
+    pod_ordinal(broker, name.strip_prefix(DATA_VOLUME)?.strip_prefix('-')?)
 }
 
 /// Where clients in the cluster connect: host name of the client Service.
@@ -92,17 +96,22 @@ mod tests {
         for (name, expected) in [
             ("orders-cmq-0", Some(0)),
             ("orders-cmq-31", Some(31)),
-            ("data-orders-cmq-2", Some(2)),
             ("orders-cmq-01", None),
             ("orders-cmq-+1", None),
             ("orders-cmq-", None),
             ("orders-cmq-pods", None),
             ("orders-cmq-cmq-0", None),
             ("other-cmq-0", None),
+            ("data-orders-cmq-0", None),
         ] {
-            assert_eq!(ordinal("orders", name), expected, "{name}");
+            assert_eq!(pod_ordinal("orders", name), expected, "{name}");
+            assert_eq!(claim_ordinal("orders", &format!("data-{name}")), expected, "claim of {name}");
         }
-        assert_eq!(ordinal("data-orders", "data-data-orders-cmq-4"), Some(4));
-        assert_eq!(ordinal("data-orders", "data-orders-cmq-4"), Some(4), "a pod's name wins over a claim's");
+        assert_eq!(
+            pod_ordinal("data-orders", "data-orders-cmq-4"),
+            Some(4),
+            "a pod whose name looks like a claim's"
+        );
+        assert_eq!(claim_ordinal("orders", "orders-cmq-0"), None);
     }
 }

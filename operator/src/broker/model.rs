@@ -6,6 +6,7 @@ use cmq_crds::broker::{Broker, BrokerSpec};
 use kube::ResourceExt;
 
 use super::build::overrides;
+use super::cluster::Told;
 use super::refusal::Refusal;
 use crate::context::Settings;
 use crate::labels::RESTART_AT;
@@ -28,6 +29,8 @@ pub struct Model<'a> {
     pub settings: &'a Settings,
     /// The id that its volumes must have, once known.
     pub cluster_id: Option<String>,
+    /// The last order to start on a fresh volume that was followed.
+    pub replaced_volume: Option<String>,
     /// The last order to restart.
     pub restart_at: Option<&'a str>,
 }
@@ -48,11 +51,7 @@ impl Model<'_> {
 ///
 /// # Errors
 /// With the field that is wrong, and what is allowed.
-pub fn validate<'a>(
-    broker: &'a Broker,
-    settings: &'a Settings,
-    cluster_id: Option<String>,
-) -> Result<Model<'a>, Refusal> {
+pub fn validate<'a>(broker: &'a Broker, settings: &'a Settings, told: Told) -> Result<Model<'a>, Refusal> {
     let spec = &broker.spec;
     let invalid = |message: String| Refusal::new(Reason::Invalid, message);
     let size = &spec.storage.size;
@@ -77,7 +76,8 @@ pub fn validate<'a>(
         uid: broker.metadata.uid.as_deref().unwrap_or_default(),
         spec,
         settings,
-        cluster_id,
+        cluster_id: told.id,
+        replaced_volume: told.followed,
         restart_at: broker.annotations().get(RESTART_AT).map(String::as_str),
     })
 }
@@ -87,5 +87,64 @@ fn whole_bytes(quantity: &Quantity) -> Option<u64> {
     match quantity {
         Quantity::Number(bytes) => u64::try_from(*bytes).ok(),
         Quantity::Text(text) => byte_size(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::broker::build::config;
+    use crate::watch::Scope;
+
+    fn settings() -> Settings {
+        Settings {
+            scope: Scope::Cluster,
+            broker_image: "cmq-broker:1".into(),
+            broker_image_pull_policy: None,
+            namespace: "cmq-system".into(),
+            pod_labels: Default::default(),
+            ipv6: false,
+        }
+    }
+
+    fn broker(spec: Value) -> Broker {
+        let metadata = json!({ "name": "orders", "namespace": "shop", "uid": "u" });
+        let broker =
+            json!({ "apiVersion": "cmq.dev/v1alpha1", "kind": "Broker", "metadata": metadata, "spec": spec });
+        serde_json::from_value(broker).unwrap()
+    }
+
+    #[test]
+    fn memory_fits_into_its_limit() {
+        for (spec, right) in [
+            (json!({ "memory": "64Mi" }), true),
+            (json!({ "memory": "1Gi" }), true),
+            (json!({ "memory": "63Mi" }), false),
+            (json!({ "memory": "2Gi" }), false),
+            (json!({ "memory": "2Gi", "resources": { "limits": { "memory": "4Gi" } } }), true),
+            (json!({ "memory": "2Gi", "resources": { "requests": { "memory": "2Gi" } } }), true),
+            (json!({ "memory": "2Gi", "resources": { "limits": { "memory": 1_000_000 } } }), false),
+            (json!({ "memory": "2Gi", "resources": { "limits": { "memory": "1.5e10" } } }), true),
+        ] {
+            let (broker, settings) = (broker(spec.clone()), settings());
+            let checked = validate(&broker, &settings, Told::default());
+            assert_eq!(checked.is_ok(), right, "{spec}");
+            assert!(checked.err().is_none_or(|r| r.message.starts_with("spec.memory is ")), "{spec}");
+        }
+    }
+
+    #[test]
+    fn learning_the_cluster_restarts_nothing_and_settings_do() {
+        let settings = settings();
+        let hash = |spec: Value, told: Told| config::hash(&validate(&broker(spec), &settings, told).unwrap());
+        let told = || Told { id: Some("7".into()), ..Told::default() };
+        assert_eq!(hash(json!({}), Told::default()), hash(json!({}), told()));
+        assert_ne!(hash(json!({}), told()), hash(json!({ "purgeWaitSeconds": 1 }), told()));
+        assert_eq!(
+            hash(json!({}), told()),
+            hash(json!({ "disruptionBudget": "Block", "stopped": true }), told())
+        );
     }
 }

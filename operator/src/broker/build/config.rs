@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::common_meta;
 use crate::broker::model::Model;
+use crate::labels::REPLACE_VOLUME;
 use crate::pki::certificate::sha256;
 
 /// The setting that says which cluster a volume must be of. Not a part of the hash: learning it restarts nothing.
@@ -17,7 +18,10 @@ pub const CLUSTER_ID: &str = "CMQ_CLUSTER_ID";
 pub fn config_map(model: &Model<'_>) -> ConfigMap {
     let mut data = settings(model);
     data.extend(model.cluster_id.clone().map(|id| (CLUSTER_ID.to_owned(), id)));
-    ConfigMap { metadata: common_meta(model), data: Some(data), ..ConfigMap::default() }
+    let mut metadata = common_meta(model);
+    let followed = model.replaced_volume.clone();
+    metadata.annotations = followed.map(|order| [(REPLACE_VOLUME.to_owned(), order)].into());
+    ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
 }
 
 /// Settings that a broker reads at its start.

@@ -155,10 +155,8 @@ fn spec(model: &Model<'_>) -> PodSpec {
 }
 
 fn container(model: &Model<'_>) -> Container {
-    let pull_policy = model.spec.image_pull_policy.or_else(|| match model.spec.image {
-        None => model.settings.broker_image_pull_policy,
-        Some(_) => None,
-    });
+    let default = model.settings.broker_image_pull_policy.filter(|_| model.spec.image.is_none());
+    let pull_policy = model.spec.image_pull_policy.or(default);
     Container {
         name: CONTAINER.into(),
         image: Some(model.image().to_owned()),
