@@ -68,6 +68,7 @@ async fn rewind(world: Rc<World>, lane: usize) {
 async fn clear(world: Rc<World>, lane: usize) {
     while rest(&world, Phase::Load, CLEAR_INTERVAL).await {
         let called = world.now();
+        world.ledgers[lane].borrow_mut().begin_clear();
         let mut client = Client::new(&world);
         if client.ask(Kind::ClearQueue, "ClearQueue", world.lanes[lane].name, &[]).await {
             world.ledgers[lane].borrow_mut().clear(called, world.now());

@@ -118,6 +118,8 @@ pub(super) struct Ledger {
     deleted: BTreeMap<u64, Deleted>,
     /// Cleared messages, with the time of the acknowledgement: a receive that began before may still bring them.
     cleared: HashMap<u64, Time>,
+    /// A clear is under way.
+    is_clearing: bool,
     last_rewind: Option<Rewind>,
     pub(super) totals: Totals,
     pub(super) findings: Findings,
@@ -131,6 +133,7 @@ impl Ledger {
             outstanding: HashMap::new(),
             deleted: BTreeMap::new(),
             cleared: HashMap::new(),
+            is_clearing: false,
             last_rewind: None,
             totals: Totals::default(),
             findings: Findings::default(),
@@ -257,9 +260,11 @@ impl Ledger {
         }
     }
 
-    /// Whether the message was cleared, so that its handle may be refused.
-    pub(super) fn was_cleared(&self, number: u64) -> bool {
-        self.cleared.contains_key(&number)
+    /// Whether the message was cleared or may have been, so that its handle may be refused.
+    pub(super) fn may_be_cleared(&self, number: u64) -> bool {
+        self.is_clearing
+            || self.cleared.contains_key(&number)
+            || self.outstanding.get(&number).is_some_and(|message| message.is_doubtful)
     }
 
     /// Takes messages out whose retention is over.
@@ -298,9 +303,15 @@ impl Ledger {
         }
     }
 
+    /// A clear begins: from now on messages may be gone.
+    pub(super) fn begin_clear(&mut self) {
+        self.is_clearing = true;
+    }
+
     /// The queue was cleared by a call that began at `called`. What was stored before is gone, what came meanwhile may be.
     pub(super) fn clear(&mut self, called: Time, now: Time) {
         const REMEMBERED: Duration = Duration::from_secs(120);
+        self.is_clearing = false;
         self.cleared.retain(|_, cleared| *cleared + REMEMBERED > now);
         let gone = |message: &Message| message.acknowledged.is_some_and(|stored| stored <= called);
         let numbers: Vec<u64> =

@@ -204,7 +204,7 @@ async fn take_once(
     if !deletes || known.is_empty() {
         return;
     }
-    let cleared = || numbers.iter().any(|number| ledger.borrow().was_cleared(*number));
+    let cleared = || numbers.iter().any(|number| ledger.borrow().may_be_cleared(*number));
     let called = world.now();
     if client.delete(queue, &known, cleared).await {
         let now = world.now();
