@@ -7,8 +7,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use contract::*;
+pub use desk::{Declared, Desk};
 
+mod breaker;
 mod contract;
+mod desk;
+pub mod https;
 
 /// The calls that the operator makes to one broker pod. An implementation bounds each call in time.
 pub trait BrokerConnector: Send + Sync {

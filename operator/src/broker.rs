@@ -135,31 +135,31 @@ impl Error {
 
 /// Never fails: what goes wrong is in the status of the object, in the log and in the metrics, and decides about the next look.
 async fn reconcile(broker: Arc<Broker>, context: Arc<Context>) -> Result<Action, std::convert::Infallible> {
-    let begun = tokio::time::Instant::now();
+    let counted = context.metrics.reconcile("broker");
     let (namespace, name) = (broker.namespace().unwrap_or_default(), broker.name_any());
-    let done = |result: &str| context.metrics.reconciled("broker", result, begun.elapsed());
     let error = match timeout(TIME_MAX, look(&broker, &context)).await {
         Ok(Ok(wait)) => {
             context.broker_failures.forget(&namespace, &name);
-            done("ok");
+            counted.done();
             return Ok(wait.map_or_else(Action::await_change, Action::requeue));
         }
         Ok(Err(error)) => error,
         Err(_) => {
             tracing::warn!(namespace, name, "a look at a broker took too long and was cut off");
-            done("timeout");
+            counted.failed("timeout");
             return Ok(Action::requeue(context.broker_failures.note(&namespace, &name).backoff()));
         }
     };
-    done("error");
     if let kube::Error::Api(status) = &error
         && status.is_forbidden()
     {
+        counted.failed("forbidden");
         tracing::warn!(namespace, name, error = status.message, "the API server refuses a call");
         // Without the right to write the status nothing is left but the log.
         let _ = forbidden(&broker, &context, &status.message).await;
         return Ok(Action::requeue(retry::FORBIDDEN));
     }
+    counted.failed("api");
     let failing = context.broker_failures.note(&namespace, &name);
     tracing::warn!(namespace, name, %error, attempts = failing.attempts, "a look at a broker failed; trying again");
     Ok(Action::requeue(failing.backoff()))

@@ -140,9 +140,9 @@ pub struct Problem {
     pub namespace: String,
     /// Name of the object.
     pub name: String,
-    /// Name on the wire.
+    /// Name on the wire, where the spec could be read.
     #[serde(default)]
-    pub queue_name: String,
+    pub queue_name: Option<String>,
     /// What kind of problem.
     pub code: ProblemCode,
     /// What is wrong.
@@ -189,9 +189,9 @@ pub struct Withdrawn {
     pub namespace: String,
     /// Name of the object.
     pub name: String,
-    /// Name on the wire; empty where no queue is known.
+    /// Name on the wire, where a queue is known.
     #[serde(default)]
-    pub queue_name: String,
+    pub queue_name: Option<String>,
     /// Where it stands.
     pub state: WithdrawnState,
     /// Messages in the queue.
