@@ -8,11 +8,13 @@ use futures_util::future::BoxFuture;
 
 pub use contract::*;
 pub use desk::{Declared, Desk};
+pub(crate) use identities::Identities;
 
 mod breaker;
 mod contract;
 mod desk;
 pub mod https;
+mod identities;
 
 /// The calls that the operator makes to one broker pod. An implementation bounds each call in time.
 pub trait BrokerConnector: Send + Sync {

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use crate::apply::ApplyError;
 use crate::condition::{ConditionType, Finding, State, merge};
 use crate::context::Context;
+use crate::queue::neighbours::Part;
 use crate::reason::Reason;
 use crate::{finalizer, labels, retry, watch};
 use observe::Observed;
@@ -60,10 +61,15 @@ pub async fn controller(
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let config = Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
-    let parts = context.settings.scope.parts().into_iter().zip(writers);
-    let controllers = parts.map(|(part, writer)| {
-        let store = writer.as_reader();
-        let controller = Controller::for_stream(watch::own_kind(&context.client, part, writer), store)
+    let parts = context.settings.scope.parts().into_iter().zip(writers).zip(&context.broker_wakes);
+    let controllers = parts.map(|((part, writer), wakes)| {
+        let (store, seen) = (writer.as_reader(), context.clone());
+        let mut listed = Part::new(part);
+        let brokers = watch::own_kind(&context.client, part, writer, move |event| {
+            seen.tell(seen.neighbours.broker_event(&mut listed, event));
+        });
+        let controller = Controller::for_stream(brokers, store)
+            .reconcile_on(wakes.clone().stream())
             .with_config(config.clone())
             .graceful_shutdown_on(stop.clone());
         triggered(controller, &context.client, part)

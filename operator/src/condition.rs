@@ -23,6 +23,10 @@ pub enum ConditionType {
     StorageReady,
     /// Certificates are there and in use.
     CertificatesReady,
+    /// The broker has the queue as the object says.
+    InSync,
+    /// The broker answers. Only there once it was asked.
+    BrokerReachable,
     /// Somebody asked for no writes. Only there while true.
     Paused,
     /// A deletion waits. Only there while true.
@@ -39,6 +43,8 @@ impl ConditionType {
             Self::AllReplicasReady => "AllReplicasReady",
             Self::StorageReady => "StorageReady",
             Self::CertificatesReady => "CertificatesReady",
+            Self::InSync => "InSync",
+            Self::BrokerReachable => "BrokerReachable",
             Self::Paused => "Paused",
             Self::DeletionBlocked => "DeletionBlocked",
         }

@@ -9,10 +9,13 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::store::Writer;
 
-use crate::admin::BrokerConnector;
+use crate::admin::{BrokerConnector, CallError, Desk, Identities, PodAddress};
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::queue::counts::Counts;
+use crate::queue::neighbours::{Concerned, Neighbours};
 use crate::retry::Failures;
+use crate::wakes::{Key, Wakes};
 use crate::watch::{Scope, View};
 
 /// What the operator is configured with.
@@ -62,8 +65,22 @@ pub struct Context {
     pub brokers: View<Broker>,
     /// Queues as last seen by the watch; may be behind the API server.
     pub queues: View<Queue>,
+    /// Declares and withdraws queues, many in one call.
+    pub desk: Desk,
+    /// The operator's certificates for the Brokers.
+    pub(crate) identities: Identities,
+    /// What Queues have to do with each other.
+    pub neighbours: Neighbours,
+    /// What is in the queues, coarsely.
+    pub counts: Counts,
+    /// Brokers to be looked at, a set for each part of the scope.
+    pub broker_wakes: Vec<Arc<Wakes>>,
+    /// Queues to be looked at, a set for each part of the scope.
+    pub queue_wakes: Vec<Arc<Wakes>>,
     /// Brokers that fail.
     pub broker_failures: Failures,
+    /// Queues that fail.
+    pub queue_failures: Failures,
     /// Tells users about changes.
     pub events: Events,
     /// What is counted.
@@ -90,17 +107,68 @@ impl Context {
         let (brokers, broker_writers) = View::new(&settings.scope);
         let (queues, queue_writers) = View::new(&settings.scope);
         let events = Events::new(client.clone());
+        let wakes = || settings.scope.parts().iter().map(|_| Arc::default()).collect();
         let context = Self {
+            desk: Desk::new(connector.clone()),
+            identities: Identities::new(client.clone()),
+            neighbours: Neighbours::default(),
+            counts: Counts::default(),
+            broker_wakes: wakes(),
+            queue_wakes: wakes(),
+            broker_failures: Failures::default(),
+            queue_failures: Failures::default(),
             client,
             settings,
             clock,
             connector,
             brokers,
             queues,
-            broker_failures: Failures::default(),
             events,
             metrics,
         };
         (Arc::new(context), Writers { brokers: broker_writers, queues: queue_writers })
+    }
+
+    /// The pods of a Broker, and by what the operator and they know each other.
+    ///
+    /// # Errors
+    /// When the Broker or its certificates are not there.
+    pub async fn pods(&self, broker: &Key) -> Result<Vec<PodAddress>, CallError> {
+        let replicas =
+            self.brokers.get(&broker.namespace, &broker.name).map_or(1, |broker| broker.spec.replicas);
+        let identity = self.identities.get(broker).await?;
+        let pod = |ordinal| PodAddress {
+            namespace: broker.namespace.to_string(),
+            broker: broker.name.to_string(),
+            ordinal,
+            identity: identity.clone(),
+        };
+        Ok((0..replicas).map(pod).collect())
+    }
+
+    /// A call to a Broker failed: where that may be for its certificates, they are read anew before the next.
+    pub fn call_failed(&self, broker: &Key, error: &CallError) {
+        if let CallError::Unreachable { .. } = error {
+            self.identities.forget(broker);
+        }
+    }
+
+    /// Has everything looked at that a change concerns.
+    pub fn tell(&self, concerned: Concerned) {
+        concerned.queues.into_iter().for_each(|queue| self.wake_queue(queue));
+        concerned.brokers.into_iter().for_each(|broker| self.wake(&self.broker_wakes, broker));
+    }
+
+    /// Has a Queue looked at.
+    pub fn wake_queue(&self, queue: Key) {
+        self.wake(&self.queue_wakes, queue);
+    }
+
+    fn wake(&self, wakes: &[Arc<Wakes>], key: Key) {
+        let parts = self.settings.scope.parts();
+        let part = parts.iter().position(|part| part.is_none_or(|namespace| namespace == &*key.namespace));
+        if let Some(wakes) = part.and_then(|part| wakes.get(part)) {
+            wakes.wake(key);
+        }
     }
 }

@@ -9,11 +9,17 @@
 //! | [`names`], [`labels`] | how children are called and found; every annotation and finalizer |
 //! | [`reason`], [`condition`] | why a condition is as it is, with the remedy; how conditions are merged |
 //! | [`context`], [`watch`] | what every reconcile is given; the objects that are watched |
+//! | [`wakes`], [`retry`], [`finalizer`] | who is looked at again and when; our finalizer |
 //! | [`apply`](mod@apply) | ownership check and server-side apply of one child |
 //! | [`pki`] | authorities, certificates and their rotation |
 //! | [`admin`] | the brokers' admin API as a trait and its types |
 //! | [`broker`], [`queue`] | the two controllers |
 //! | [`events`], [`metrics`] | what the operator tells about itself |
+
+use std::sync::Arc;
+
+use context::{Context, Writers};
+use futures_util::future;
 
 pub mod admin;
 pub mod apply;
@@ -29,4 +35,16 @@ pub mod pki;
 pub mod queue;
 pub mod reason;
 pub mod retry;
+pub mod wakes;
 pub mod watch;
+
+/// Runs both controllers until `stop`, then ends once running reconciles have ended.
+pub async fn run(
+    context: Arc<Context>,
+    writers: Writers,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+) {
+    let brokers = broker::controller(context.clone(), writers.brokers, stop.clone());
+    let queues = queue::controller(context, writers.queues, stop);
+    future::join(brokers, queues).await;
+}

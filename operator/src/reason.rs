@@ -94,6 +94,57 @@ reasons! {
         => "Give it the permission that the message names; the chart's roles have all that is needed.",
     ApiError: "A call to the API server failed; it is tried again."
         => "Nothing to do, unless it stays.",
+    ForceDeleted: "The object went by the annotation cmq.dev/force-delete; nothing was cleaned up."
+        => "Nothing to do.",
+
+    Declared: "The queue is on the broker as the object says."
+        => "Nothing to do.",
+    Answering: "The broker answers the operator."
+        => "Nothing to do.",
+    BrokerNotFound: "The Broker that the queue is on does not exist."
+        => "Make it. Where spec.brokerRef is wrong, make the Queue anew: it cannot be changed.",
+    BrokerNotReady: "No pod of the Broker serves."
+        => "If it lasts, the conditions of the Broker say why.",
+    BrokerStopped: "The Broker is stopped; the queue is on its volumes with its messages."
+        => "Set spec.stopped of the Broker to false.",
+    BrokerDeleting: "The Broker is being deleted."
+        => "Delete the Queue too, or make the Broker again.",
+    BrokerBusy: "The broker has no room for more at the moment; it is tried again."
+        => "Nothing to do, unless it stays.",
+    BrokerRefused: "The broker does not take what the operator tells it."
+        => "The message has its words. If it stays, compare the versions of operator and broker.",
+    NamespaceNotAllowed: "The Broker does not serve objects of this namespace."
+        => "Its owner allows the namespace by spec.allowedNamespaces of the Broker.",
+    QueueExists: "A call of a client made a queue of that name; it is not touched."
+        => "Set the annotation cmq.dev/adopt to \"true\" to take it over with its messages, or delete it by a call.",
+    NameClosed: "A queue of that name was deleted a moment ago, and the name is closed for a while."
+        => "Wait.",
+    DeadLetterQueueMissing: "The queue works without its dead-letter queue, which does not exist yet."
+        => "Make the Queue that spec.deadLetter.queueRef names.",
+    DeadLetterOnOtherBroker: "The dead-letter queue is on another Broker."
+        => "Name a dead-letter queue of the same Broker.",
+    DeadLetterChain: "The dead-letter queue has a dead-letter queue itself."
+        => "Remove spec.deadLetter from one of the two.",
+    DeadLetterCycle: "The queue and its dead-letter queue are each other's dead-letter queue."
+        => "Remove spec.deadLetter from one of the two.",
+    DeadLetterSources: "The dead-letter queue serves as many queues as it can."
+        => "Name another dead-letter queue.",
+    DeadLetterTypeMismatch: "One of the queue and its dead-letter queue is FIFO, and the other is not."
+        => "Name a dead-letter queue of the same type.",
+    NotEmpty: "The queue is deleted once it holds no message; until then it takes no sends."
+        => "Receive or purge the messages, or set spec.deletionPolicy to Delete or Retain.",
+    BrokerGone: "The Queue went without a word to its broker, which is gone, going, stopped or does not answer."
+        => "Nothing to do.",
+    NamespaceGone: "The Queue went with its namespace; the queue may still be on the broker."
+        => "Nothing to do.",
+    Withdrawn: "The queue was deleted from the broker."
+        => "Nothing to do.",
+    Retained: "The queue stays on the broker, as one that no object declares."
+        => "Nothing to do.",
+    Adopted: "A queue that existed on the broker was taken over."
+        => "Nothing to do.",
+    DriftCorrected: "The queue on the broker was not as declared, and is again."
+        => "Find out who changed it, if it happens again.",
 }
 
 impl std::fmt::Display for Reason {
@@ -104,7 +155,38 @@ impl std::fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::Reason;
+
+    /// The page for users.
+    fn page() -> String {
+        let rows = Reason::ALL
+            .iter()
+            .map(|reason| format!("| `{reason}` | {} | {} |\n", reason.meaning(), reason.remedy()));
+        format!(
+            "# Reasons\n\n\
+             Why a condition of a Broker or a Queue is as it is. `kubectl get cmq` shows the reason of `Ready`; `kubectl describe` \
+             shows every\ncondition with a message that says what it is about and what to do. Events have reasons of this table too. \
+             A name never changes\nwithin an API version.\n\n\
+             | Reason | What it means | What to do |\n|---|---|---|\n{}\n\
+             `CMQ_UPDATE=1 cargo test -p cmq-operator --lib reason` writes this page from `operator/src/reason.rs`.\n",
+            rows.collect::<String>()
+        )
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");
+        if std::env::var_os("CMQ_UPDATE").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == page(),
+            "CMQ_UPDATE=1 cargo test -p cmq-operator --lib reason writes docs/reasons.md"
+        );
+    }
 
     #[test]
     fn each_says_what_it_means_and_what_to_do() {

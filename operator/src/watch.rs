@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::labels;
 
 /// Seconds after which a watch is opened anew: some load balancers drop idle connections silently after four minutes.
-const WATCH_SECONDS: u32 = 200;
+pub const WATCH_SECONDS: u32 = 200;
 
 /// Which objects the operator looks after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether objects of a namespace belong to it.
+    pub fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespaces(names) => names.iter().any(|name| name == namespace),
+        }
+    }
+
     /// The parts of the scope, each with a watch of its own; nothing stands for every namespace.
     pub fn parts(&self) -> Vec<Option<&str>> {
         match self {
@@ -100,16 +108,18 @@ where
     }
 }
 
-/// Objects of one of our own kinds: fills the view, and gives those whose spec, labels, annotations or finalizers changed.
-/// An object that cannot be read is logged and left out, so that it does not stop the others.
-pub fn own_kind<K>(
+/// Objects of one of our own kinds: fills the view, shows every event to `seen`, and gives those whose spec, labels,
+/// annotations or finalizers changed. An object that cannot be read is logged and left out, so that it does not stop the others.
+pub fn own_kind<K, F>(
     client: &Client,
     part: Option<&str>,
     writer: Writer<K>,
-) -> impl Stream<Item = watcher::Result<K>> + Send + use<K>
+    mut seen: F,
+) -> impl Stream<Item = watcher::Result<K>> + Send + use<K, F>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Lookup<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: FnMut(&Event<K>) + Send + 'static,
 {
     let guarded: Api<DeserializeGuard<K>> = match part {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -119,6 +129,11 @@ where
         .default_backoff()
         .filter_map(|event| future::ready(readable(event)))
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                seen(event);
+            }
+        })
         .applied_objects()
         .predicate_filter(
             predicates::generation

@@ -1,0 +1,61 @@
+//! The operator's certificate for each Broker, read from the Broker's Secrets and kept for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::Instant;
+
+use super::{CallError, Identity};
+use crate::pki;
+use crate::wakes::Key;
+
+/// Time for which an identity is used without looking at the Secrets, unless it stops working: with each new one the
+/// connections of the one before are given up.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// Identities by Broker; those that nobody asked for lately are forgotten.
+pub(crate) struct Identities {
+    client: Client,
+    known: Mutex<HashMap<Key, (Arc<Identity>, Instant)>>,
+}
+
+impl Identities {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, known: Mutex::default() }
+    }
+
+    /// The identity for one Broker.
+    ///
+    /// # Errors
+    /// When the Broker's Secrets are not there, or not what they should be.
+    pub(crate) async fn get(&self, broker: &Key) -> Result<Arc<Identity>, CallError> {
+        let now = Instant::now();
+        let kept = |read: Instant| now.duration_since(read) < KEPT_FOR;
+        if let Some((identity, read)) = self.lock().get(broker)
+            && kept(*read)
+        {
+            return Ok(identity.clone());
+        }
+        let read = pki::identity(&self.client, &broker.namespace, &broker.name).await;
+        let identity = read.map_err(|error| CallError::Unreachable {
+            pod: format!("Broker {broker}"),
+            problem: error.to_string(),
+        })?;
+        let mut known = self.lock();
+        known.retain(|_, (_, read)| kept(*read));
+        let identity = Arc::new(identity);
+        known.insert(broker.clone(), (identity.clone(), now));
+        Ok(identity)
+    }
+
+    /// Has the Secrets looked at before the next call: a pod did not answer, and its authority may have changed.
+    pub(crate) fn forget(&self, broker: &Key) {
+        self.lock().remove(broker);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, (Arc<Identity>, Instant)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
