@@ -14,7 +14,8 @@
 //! | [`pki`] | authorities, certificates and their rotation |
 //! | [`admin`] | the brokers' admin API as a trait and its types |
 //! | [`broker`], [`queue`] | the two controllers |
-//! | [`events`], [`metrics`] | what the operator tells about itself |
+//! | [`events`], [`metrics`], [`health`], [`http`] | what the operator tells about itself |
+//! | [`config`], [`process`], [`kinds`], [`lease`] | the process: flags, start and stop, one at a time |
 
 use std::sync::Arc;
 
@@ -25,13 +26,19 @@ pub mod admin;
 pub mod apply;
 pub mod broker;
 pub mod condition;
+pub mod config;
 pub mod context;
 pub mod events;
 pub mod finalizer;
+pub mod health;
+pub mod http;
+pub mod kinds;
 pub mod labels;
+pub mod lease;
 pub mod metrics;
 pub mod names;
 pub mod pki;
+pub mod process;
 pub mod queue;
 pub mod reason;
 pub mod retry;
