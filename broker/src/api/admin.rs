@@ -1,6 +1,7 @@
 //! The port of probes, monitors and operators: `/livez`, `/readyz`, `/metrics`, and the admin API below `/api/v1/`.
 
 mod answer;
+mod broker;
 mod calls;
 pub mod declare;
 mod error;

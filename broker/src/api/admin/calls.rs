@@ -11,7 +11,8 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinError;
 
-use super::answer::{Broker, Done, Messages, Queue, QueueDone, Queues};
+use super::answer::{Done, Messages, Queue, QueueDone, Queues};
+use super::broker::Broker;
 use super::declare::Declaration;
 use super::error::{ApiError, json};
 use super::route::{self, Call};

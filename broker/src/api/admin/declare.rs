@@ -2,24 +2,22 @@
 //!
 //! Objects are read one by one: what is wrong with one is told, and stops no other. What is not named is left alone.
 
+mod answer;
+
 use std::collections::{HashMap, HashSet};
 
 use cmq_crds::bounds::{NAMESPACE_LENGTH_MAX, OBJECT_NAME_LENGTH_MAX};
 use cmq_crds::queue::DeletionPolicy;
-use cmq_crds::validate::FieldError;
-use cmq_engine::attributes::DEAD_LETTER_SOURCES_MAX;
 use cmq_engine::catalogue::{Owner, QueueEntry};
 use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, shortened_to};
 use crate::manifests::{self, Existing, SentQueue};
 use crate::service::Service;
-use crate::service::declare::{
-    Change, Changed, Leaving, Problem, Realm, State, Takeover, WantedQueue, Withdrawal, Withdrawn,
-};
-use crate::service::types::ServiceError;
+use crate::service::declare::{Leaving, Realm, Takeover, WantedQueue, Withdrawal};
+use answer::{Answer, TOLD_CHARS_MAX};
 
 /// Bytes of the call's body at most.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
@@ -27,10 +25,6 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 pub const OBJECTS_MAX: usize = 10_000;
 /// Bytes of one object's `spec` at most: more than etcd takes of a whole object by default.
 pub const SPEC_BYTES_MAX: usize = 2 << 20;
-/// Wrong fields of one object that an answer names.
-const FIELDS_TOLD_MAX: usize = 8;
-/// Characters that an answer says of one object's problem, and as many of what is allowed.
-const TOLD_CHARS_MAX: usize = 600;
 
 const REALM: Realm = Realm::Cluster;
 
@@ -86,45 +80,10 @@ struct Object {
     dead_letter: Option<String>,
 }
 
-/// What the call answers.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Answer {
-    changed: Vec<ChangedRow>,
-    problems: Vec<ProblemRow>,
-    withdrawn: Vec<WithdrawnRow>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ChangedRow {
-    namespace: String,
-    name: String,
-    queue_name: String,
-    change: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ProblemRow {
-    namespace: String,
-    name: String,
-    queue_name: Option<String>,
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    allowed: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WithdrawnRow {
-    namespace: String,
-    name: String,
-    queue_name: Option<String>,
-    state: &'static str,
-    messages: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+impl Item<'_> {
+    fn object(&self) -> Object {
+        Object { namespace: self.namespace.clone(), name: self.name.clone(), dead_letter: None }
+    }
 }
 
 impl Declaration {
@@ -172,7 +131,7 @@ impl Declaration {
             };
             match stands_twice {
                 Some(message) => {
-                    declaration.refuse(&item, "invalid", message.into(), "each object once".into())
+                    declaration.answer.refuse(item.object(), "invalid", message, "each object once");
                 }
                 None => declaration.add(&item, owner.clone(), by_owner.get(&*owner).copied()),
             }
@@ -191,31 +150,29 @@ impl Declaration {
 
     /// Takes one object up, or says why not. `has` is the queue that it declared before.
     fn add(&mut self, item: &Item<'_>, owner: Box<str>, has: Option<&QueueEntry>) {
-        let spec = item.spec.get();
+        let (spec, object, answer) = (item.spec.get(), item.object(), &mut self.answer);
         if spec.len() > SPEC_BYTES_MAX {
-            let message = format!("spec has {} bytes", spec.len());
-            return self.refuse(item, "invalid", message, format!("at most {SPEC_BYTES_MAX} bytes"));
+            let (message, allowed) =
+                (format!("spec has {} bytes", spec.len()), format!("at most {SPEC_BYTES_MAX} bytes"));
+            return answer.refuse(object, "invalid", &message, &allowed);
         }
         // It was read once as a part of the body; what can still be wrong is how deep it goes.
-        let spec = serde_json::from_str(spec).map_err(|error| format!("spec: {error}"));
-        let queue = match spec.map(|spec| SentQueue::read(&item.namespace, &item.name, spec)) {
-            Ok(Ok(queue)) => queue,
-            Ok(Err(errors)) => return self.refuse_fields(item, "invalid", &errors),
-            Err(message) => {
-                return self.refuse(item, "invalid", message, "the spec of a Queue".into());
+        let spec = match serde_json::from_str(spec) {
+            Ok(spec) => spec,
+            Err(error) => {
+                return answer.refuse(object, "invalid", &format!("spec: {error}"), "the spec of a Queue");
             }
+        };
+        let queue = match SentQueue::read(&item.namespace, &item.name, spec) {
+            Ok(queue) => queue,
+            Err(errors) => return answer.refuse_fields(object, "invalid", &errors),
         };
         let existing = has.map(|entry| Existing { name: entry.name.clone(), kind: entry.attributes.kind });
         let changes = existing.map(|existing| queue.changes(&existing)).unwrap_or_default();
         if !changes.is_empty() {
-            return self.refuse_fields(item, "immutable", &changes);
+            return answer.refuse_fields(object, "immutable", &changes);
         }
         let target = queue.dead_letter();
-        let object = Object {
-            namespace: item.namespace.clone(),
-            name: item.name.clone(),
-            dead_letter: target.map(|(name, _)| name.to_owned()),
-        };
         self.wanted.push(WantedQueue {
             name: queue.wire_name().into(),
             owner: Owner { name: owner.clone(), deletion: queue.deletion() },
@@ -223,32 +180,7 @@ impl Declaration {
             dead_letter: target.map(|(name, rule)| (REALM.owner(&item.namespace, name), rule)),
             takeover: if item.adopt { Takeover::Undeclared } else { Takeover::Nothing },
         });
-        self.objects.insert(owner, object);
-    }
-
-    fn refuse(&mut self, item: &Item<'_>, code: &'static str, message: String, allowed: String) {
-        self.answer.problems.push(ProblemRow {
-            namespace: item.namespace.clone(),
-            name: item.name.clone(),
-            queue_name: None,
-            code,
-            message: shortened_to(&message, TOLD_CHARS_MAX),
-            allowed: Some(shortened_to(&allowed, TOLD_CHARS_MAX)),
-        });
-    }
-
-    fn refuse_fields(&mut self, item: &Item<'_>, code: &'static str, errors: &[FieldError]) {
-        let told = || errors.iter().take(FIELDS_TOLD_MAX);
-        let each = |say: fn(&FieldError) -> String| told().map(say).collect::<Vec<_>>().join("; ");
-        let mut message = each(|error| format!("{}: {}", error.path, error.problem));
-        if errors.len() > FIELDS_TOLD_MAX {
-            message = format!("{message}; and {} more", errors.len() - FIELDS_TOLD_MAX);
-        }
-        let allowed = match errors {
-            [error] => error.allowed.clone(),
-            _ => each(|error| format!("{}: {}", error.path, error.allowed)),
-        };
-        self.refuse(item, code, message, allowed);
+        self.objects.insert(owner, Object { dead_letter: target.map(|(name, _)| name.to_owned()), ..object });
     }
 
     /// Each object is declared, withdrawn or told to be wrong, and no two declare under one owner.
@@ -258,7 +190,7 @@ impl Declaration {
         assert_eq!(owners.len(), self.wanted.len(), "an owner declares one queue");
         assert!(self.withdrawals.iter().all(|leaving| !owners.contains(&*leaving.owner)), "both at once");
         assert_eq!(self.objects.len(), self.wanted.len() + self.withdrawals.len());
-        assert!(self.answer.problems.iter().all(|problem| !problem.message.is_empty()));
+        self.answer.check();
         assert!(self.wanted.iter().all(|queue| !queue.name.is_empty() && REALM.owns(&queue.owner.name)));
     }
 
@@ -266,15 +198,7 @@ impl Declaration {
     pub(super) async fn carry_out(self, service: &Service) -> Answer {
         let Self { wanted, withdrawals, objects, mut answer } = self;
         let declared = service.declare(REALM, &wanted, Leaving::Named(&withdrawals)).await;
-        let object = |owner: &str| objects.get(owner).cloned();
-        let changed = declared.changes.into_iter().filter_map(|it| Some(changed_row(object(&it.owner)?, it)));
-        let problems =
-            declared.problems.into_iter().filter_map(|it| Some(problem_row(object(&it.owner)?, &it)));
-        let withdrawn =
-            declared.withdrawn.into_iter().filter_map(|it| Some(withdrawn_row(object(&it.owner)?, it)));
-        answer.changed.extend(changed);
-        answer.problems.extend(problems);
-        answer.withdrawn.extend(withdrawn);
+        answer.add(declared, |owner| objects.get(owner).cloned());
         answer
     }
 }
@@ -291,74 +215,6 @@ fn check_name(list: &str, field: &str, name: &str, max: usize) -> Result<(), Api
     }
     let message = format!("{list}: {field} {:?} is not allowed", shortened_to(name, TOLD_CHARS_MAX));
     Err(invalid_body(message, format!("1 to {max} lower-case letters, digits, - and .")))
-}
-
-fn changed_row(object: Object, changed: Changed) -> ChangedRow {
-    let change = match changed.change {
-        Change::Created => "created",
-        Change::Updated => "updated",
-        Change::Adopted => "adopted",
-    };
-    let Object { namespace, name, .. } = object;
-    ChangedRow { namespace, name, queue_name: changed.queue.into(), change }
-}
-
-fn withdrawn_row(object: Object, withdrawn: Withdrawn) -> WithdrawnRow {
-    let (state, messages, reason) = match withdrawn.state {
-        State::Gone => ("gone", 0, None),
-        State::Kept => ("kept", 0, None),
-        State::NotEmpty { messages } => ("waiting", messages, Some("not_empty")),
-        State::InUse { messages } => ("waiting", messages, Some("in_use")),
-    };
-    let Object { namespace, name, .. } = object;
-    WithdrawnRow { namespace, name, queue_name: withdrawn.queue.map(Into::into), state, messages, reason }
-}
-
-/// The one table from refusals of the service to codes of this call.
-fn problem_row(object: Object, problem: &Problem) -> ProblemRow {
-    use ServiceError as E;
-    let (code, allowed) = match &problem.error {
-        E::Declared(..) => {
-            ("name_taken", Some("a name that no other object declares, also in another case".into()))
-        }
-        E::QueueExists(name) if *name == *problem.queue => (
-            "exists",
-            Some("a name that is free, or adopt: true, which makes the queue this object's".into()),
-        ),
-        E::QueueExists(_) => ("exists", Some("a name that differs in more than case".into())),
-        E::DeadLetterQueueMissing(_) => {
-            let allowed = format!(
-                "metadata.name of a Queue of namespace {} that is declared, in this call or before",
-                object.namespace
-            );
-            ("dead_letter_missing", Some(allowed))
-        }
-        E::DeadLetterNesting(_) => ("dead_letter_chain", Some("a queue without deadLetter".into())),
-        E::DeadLetterTooManySources(_) => (
-            "dead_letter_sources",
-            Some(format!("at most {DEAD_LETTER_SOURCES_MAX} sources of one dead-letter queue")),
-        ),
-        E::DeadLetterKind(_) => (
-            "dead_letter_type",
-            Some("a FIFO queue for a FIFO queue, a standard queue for a standard queue".into()),
-        ),
-        E::KindIsFixed(_) => ("immutable", Some("fifo as it was when the queue was created".into())),
-        E::RecreatedTooSoon(_) => ("wait", None),
-        E::TooManyQueues(_) => ("too_many_queues", None),
-        E::RewindAboveRetention(_) | E::RewindFifo(_) | E::TimeToLiveNotBelowRetention(_) => {
-            ("invalid", None)
-        }
-        E::Busy(_) | E::DiskFull | E::Stopping | E::QueueChanged(_) => ("busy", None),
-        _ => ("internal", None),
-    };
-    let message = match (&problem.error, &object.dead_letter) {
-        (E::DeadLetterQueueMissing(_), Some(name)) => {
-            format!("spec.deadLetter.queueRef.name: {name:?} is not declared")
-        }
-        (error, _) => error.to_string(),
-    };
-    let queue_name = Some(problem.queue.to_string());
-    ProblemRow { namespace: object.namespace, name: object.name, queue_name, code, message, allowed }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::testing::{BY, Broker};
 use super::*;
+use crate::service::types::ServiceError;
 
 impl Broker {
     async fn declare(&self, body: &Value) -> Value {
@@ -374,33 +375,6 @@ async fn bodies_that_are_no_declaration_are_refused() {
         )
     );
     broker.end().await;
-}
-
-#[test]
-fn every_refusal_has_a_code() {
-    use ServiceError as E;
-    let name = || "orders".to_owned();
-    for (error, code) in [
-        (E::Declared(name(), "Queue a/b (manifests)".into()), "name_taken"),
-        (E::QueueExists(name()), "exists"),
-        (E::DeadLetterQueueMissing(name()), "dead_letter_missing"),
-        (E::DeadLetterNesting(name()), "dead_letter_chain"),
-        (E::DeadLetterTooManySources(name()), "dead_letter_sources"),
-        (E::DeadLetterKind(name()), "dead_letter_type"),
-        (E::KindIsFixed(name()), "immutable"),
-        (E::RecreatedTooSoon(name()), "wait"),
-        (E::TooManyQueues(10_000), "too_many_queues"),
-        (E::RewindAboveRetention(name()), "invalid"),
-        (E::Busy("x"), "busy"),
-        (E::DiskFull, "busy"),
-        (E::Stopping, "busy"),
-        (E::Internal("x".into()), "internal"),
-    ] {
-        let object = Object { namespace: "shop".into(), name: "orders".into(), dead_letter: None };
-        let problem = Problem { queue: "orders".into(), owner: REALM.owner("shop", "orders"), error };
-        let row = problem_row(object, &problem);
-        assert_eq!((row.code, row.message), (code, problem.error.to_string()));
-    }
 }
 
 /// One call at a time, and one whose caller leaves goes on to its end.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes};
-use cmq_engine::catalogue::{Catalogue, Owner};
+use cmq_engine::catalogue::{Catalogue, CatalogueCommand, DeletionPolicy, Owner};
 use proptest::prelude::*;
 
 use super::*;
