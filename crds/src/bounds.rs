@@ -46,7 +46,7 @@ pub const REPLICAS: Bounds<i32> = Bounds::new(1, 32);
 /// Shards of a Broker; they are few by design, never one for a queue.
 pub const SHARDS: Bounds<i32> = Bounds::new(1, 64);
 /// Seconds for which the name of a deleted queue, or a purged queue, is closed to the same call.
-pub const CLOSED_SECONDS: Bounds<i32> = Bounds::new(0, 600);
+pub const CLOSED_SECONDS: Bounds<i32> = Bounds::new(0, 60);
 
 /// Characters of a queue's name on the wire (SQS; CMQ allows 64).
 pub const WIRE_NAME_LENGTH_MAX: u32 = 80;

@@ -74,7 +74,7 @@ mod tests {
     use std::ops::RangeInclusive;
 
     use cmq_crds::bounds::{self, Bounds};
-    use cmq_engine::attributes as engine;
+    use cmq_engine::{attributes as engine, catalogue};
 
     use super::*;
 
@@ -99,6 +99,8 @@ mod tests {
         assert_eq!(min as u64..=max as u64, engine::MAX_MESSAGES);
         assert_eq!(bounds::DEAD_LETTER_SOURCES_MAX, engine::DEAD_LETTER_SOURCES_MAX);
         assert!(bounds::SHARDS.max as u16 <= cmq_engine::limits::SHARDS_MAX);
+        let closed_ms = bounds::CLOSED_SECONDS.max as u64 * 1_000;
+        assert_eq!([closed_ms; 2], [catalogue::RECREATE_WAIT_MS_MAX, catalogue::PURGE_WAIT_MS_MAX]);
     }
 
     fn range(bounds: Bounds<i32>) -> RangeInclusive<u32> {
