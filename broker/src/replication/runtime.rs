@@ -77,6 +77,26 @@ struct Inbox {
 }
 
 impl Inbox {
+    /// An empty one that takes at most so much.
+    fn new(max: Share) -> Self {
+        let mail = Mail {
+            inputs: Vec::new(),
+            looks: Vec::new(),
+            taken: Share::default(),
+            shares: HashMap::new(),
+            waiting: Waiting::No,
+            failure: None,
+            is_over: false,
+        };
+        Self {
+            mail: Mutex::new(mail),
+            arrived: Condvar::new(),
+            max,
+            counters: Counters::new(),
+            longest_look_us: AtomicU64::new(0),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Mail> {
         // A panic of another thread while it held the lock left the mail as it was: a list of whole inputs.
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
@@ -204,21 +224,7 @@ impl Node {
         ready: watch::Sender<bool>,
     ) -> Result<Self, Fatal> {
         let clock = Clock::start();
-        let inbox = Arc::new(Inbox {
-            mail: Mutex::new(Mail {
-                inputs: Vec::new(),
-                looks: Vec::new(),
-                taken: Share::default(),
-                shares: HashMap::new(),
-                waiting: Waiting::No,
-                failure: None,
-                is_over: false,
-            }),
-            arrived: Condvar::new(),
-            max: Share { requests: REQUESTS_MAX, bytes: inbound_bytes },
-            counters: Counters::new(),
-            longest_look_us: AtomicU64::new(0),
-        });
+        let inbox = Arc::new(Inbox::new(Share { requests: REQUESTS_MAX, bytes: inbound_bytes }));
         let world = clock.world(&store);
         let (driver, first) = Driver::open(config, Arc::new(store.clone()), store.last_batch(), world)?;
         first.events.into_iter().for_each(&mut on_event);
@@ -420,25 +426,7 @@ mod tests {
     fn handle(max: Share) -> NodeHandle {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new(dir.path().join("data"), MemoryBudget::split(64 << 20).unwrap());
-        let mail = Mail {
-            inputs: Vec::new(),
-            looks: Vec::new(),
-            taken: Share::default(),
-            shares: HashMap::new(),
-            waiting: Waiting::No,
-            failure: None,
-            is_over: false,
-        };
-        NodeHandle {
-            inbox: Arc::new(Inbox {
-                mail: Mutex::new(mail),
-                arrived: Condvar::new(),
-                max,
-                counters: Counters::new(),
-                longest_look_us: AtomicU64::new(0),
-            }),
-            store: FjallStore::open(&options).unwrap(),
-        }
+        NodeHandle { inbox: Arc::new(Inbox::new(max)), store: FjallStore::open(&options).unwrap() }
     }
 
     fn send(queue: u32, bytes: usize) -> Request {

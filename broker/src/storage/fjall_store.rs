@@ -308,24 +308,34 @@ impl Store for FjallStore {
         to: &[u8],
         limit: ScanLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut rows = Vec::new();
-        if from >= to {
-            return Ok(rows);
-        }
-        let mut bytes = 0;
-        for row in self.tree(tree).range(from..to) {
-            let (key, value) = row.into_inner().map_err(|error| self.read_error(tree, &error))?;
-            bytes += key.len() + value.len();
-            if !rows.is_empty() && bytes > limit.bytes {
-                break;
-            }
-            rows.push((detached(key.into()), detached(value.into())));
-            if rows.len() >= limit.rows {
-                break;
-            }
-        }
-        Ok(rows)
+        scan(self.tree(tree), from, to, limit).map_err(|error| self.read_error(tree, &error))
     }
+}
+
+/// The rows of a tree between two keys, the second excluded, as many as the limit lets through.
+pub(super) fn scan(
+    tree: &Keyspace,
+    from: &[u8],
+    to: &[u8],
+    limit: ScanLimit,
+) -> fjall::Result<Vec<(Bytes, Bytes)>> {
+    let mut rows = Vec::new();
+    if from >= to {
+        return Ok(rows);
+    }
+    let mut bytes = 0;
+    for row in tree.range(from..to) {
+        let (key, value) = row.into_inner()?;
+        bytes += key.len() + value.len();
+        if !rows.is_empty() && bytes > limit.bytes {
+            break;
+        }
+        rows.push((detached(key.into()), detached(value.into())));
+        if rows.len() >= limit.rows {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 impl FjallStore {

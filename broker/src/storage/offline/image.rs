@@ -10,7 +10,7 @@ use fjall::{AbstractTree, Database, Keyspace, SeqNo};
 
 use super::super::files::io_error;
 use super::super::fjall_store::open::{batch_number, open_database, read_error};
-use super::super::fjall_store::{ALL_TREES, detached};
+use super::super::fjall_store::{ALL_TREES, detached, scan};
 use super::super::format::{FORMAT_KEY, FormatRow, check_format};
 use super::super::{ScanLimit, Store, StoreError, Tree, manifest};
 use super::{JournalBreak, TreeFault, database};
@@ -196,23 +196,7 @@ impl Store for Image {
         to: &[u8],
         limit: ScanLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        if from >= to {
-            return Ok(rows);
-        }
-        for row in self.tree(tree).range(from..to) {
-            let (key, value) = row.into_inner().map_err(|error| read_error(&self.origin, tree, &error))?;
-            bytes += key.len() + value.len();
-            if !rows.is_empty() && bytes > limit.bytes {
-                break;
-            }
-            rows.push((detached(key.into()), detached(value.into())));
-            if rows.len() >= limit.rows {
-                break;
-            }
-        }
-        Ok(rows)
+        scan(self.tree(tree), from, to, limit).map_err(|error| read_error(&self.origin, tree, &error))
     }
 }
 
