@@ -255,7 +255,11 @@ impl Catalogue {
         existing: Option<&QueueEntry>,
         target: Option<&str>,
     ) -> Result<QueueId, CatalogueRefusal> {
+        let policy = existing.and_then(|existing| existing.attributes.dead_letter);
+        let is_bound = |target: &QueueEntry| policy.is_some_and(|policy| policy.queue == target.id);
         let target = target.and_then(|name| self.queues.get(name)).filter(|target| target.id != id);
+        // A closed queue that is found empty must stay so.
+        let target = target.filter(|target| !target.attributes.closed || is_bound(target));
         let target = target.ok_or(CatalogueRefusal::DeadLetterQueueMissing)?;
         let is_fifo = |kind| matches!(kind, QueueKind::Fifo { .. });
         if target.attributes.dead_letter.is_some() || self.sources.contains_key(&id) {
@@ -264,10 +268,8 @@ impl Catalogue {
         if is_fifo(kind) != is_fifo(target.attributes.kind) {
             return Err(CatalogueRefusal::DeadLetterKind);
         }
-        let policy = existing.and_then(|existing| existing.attributes.dead_letter);
-        let is_bound = policy.is_some_and(|policy| policy.queue == target.id);
         let sources = self.sources.get(&target.id).copied().unwrap_or(0);
-        if !is_bound && sources >= DEAD_LETTER_SOURCES_MAX {
+        if !is_bound(target) && sources >= DEAD_LETTER_SOURCES_MAX {
             return Err(CatalogueRefusal::DeadLetterTooManySources);
         }
         Ok(target.id)
@@ -318,13 +320,20 @@ impl Catalogue {
         Ok((Some(old.id), Some(self.replace(Some(&old), entry))))
     }
 
-    /// No shard that had `revision` took a message since, so what was found empty is empty.
+    /// No shard took a message for it since it was found empty: see [`Catalogue::closing_revision`].
     fn delete_closed(&mut self, name: &str, revision: u64) -> Applied {
         let entry = self.queues.get(name).cloned().ok_or(CatalogueRefusal::Missing)?;
         if !entry.attributes.closed || entry.revision != revision {
             return Err(CatalogueRefusal::Changed);
         }
         self.remove(entry)
+    }
+
+    /// The revision of now, when a queue is closed and nobody's dead-letter queue; None when it is not. A shard that has this
+    /// revision takes no message for the queue any more, until the queue's own revision changes.
+    pub fn closing_revision(&self, id: QueueId) -> Option<u64> {
+        let entry = self.names.get(&id).and_then(|name| self.queues.get(name))?;
+        (entry.attributes.closed && !self.sources.contains_key(&id)).then_some(self.revision)
     }
 
     /// Whether the cluster was founded.

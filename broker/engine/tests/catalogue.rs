@@ -275,6 +275,29 @@ fn a_closed_queue_goes_as_it_was_seen() {
     assert_eq!(catalogue.queues().count(), 0);
 }
 
+/// While a shard may still move messages to a closed queue, no revision says that none comes any more.
+#[test]
+fn a_closed_queue_gets_no_new_sources() {
+    let mut catalogue = Catalogue::default();
+    let deletion = DeletionPolicy::DeleteIfEmpty;
+    let source = Put { dead_letters: Some("e"), ..create("s") };
+    let declared = Put { mode: PutMode::Declare, owner: Some("one"), deletion, ..create("e") };
+    assert_eq!(catalogue.apply(&declared.into(), 0).0, queue(0));
+    assert_eq!(catalogue.apply(&source.clone().into(), 0).0, queue(1));
+    assert_eq!(catalogue.closing_revision(QueueId(0)), None);
+    assert_eq!(catalogue.apply(&withdraw("e", "one"), 0).0, queue(0));
+    assert_eq!(catalogue.closing_revision(QueueId(0)), None);
+    // The source that it has may change otherwise.
+    let bound = Put { mode: PutMode::Update, delay_seconds: 1, ..source.clone() };
+    assert_eq!(catalogue.apply(&bound.into(), 0).0, queue(1));
+    assert_eq!(catalogue.apply(&Put { mode: PutMode::Update, ..create("s") }.into(), 0).0, queue(1));
+    assert_eq!(catalogue.closing_revision(QueueId(0)), Some(catalogue.revision()));
+    let missing = Err(CatalogueRefusal::DeadLetterQueueMissing);
+    assert_eq!(catalogue.apply(&Put { mode: PutMode::Update, ..source }.into(), 0).0, missing);
+    assert_eq!(catalogue.closing_revision(QueueId(1)), None);
+    assert_eq!(catalogue.closing_revision(QueueId(2)), None);
+}
+
 #[test]
 fn a_dead_letter_queue_serves_so_many_sources() {
     let mut catalogue = Catalogue::default();

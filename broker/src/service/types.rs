@@ -115,8 +115,8 @@ pub enum ServiceError {
     /// The queue serves others as dead-letter queue.
     #[error("queue {0} is the dead-letter queue of another queue")]
     InUseAsDeadLetterQueue(String),
-    /// The named dead-letter queue does not exist.
-    #[error("dead-letter queue {0} does not exist")]
+    /// The named dead-letter queue does not exist, or is closed.
+    #[error("dead-letter queue {0} does not exist, or goes when it is empty")]
     DeadLetterQueueMissing(String),
     /// A dead-letter queue may not have one itself.
     #[error("dead-letter queue {0} has a dead-letter queue itself")]

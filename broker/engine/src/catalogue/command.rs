@@ -120,7 +120,8 @@ pub enum CatalogueCommand {
     DeleteClosed {
         /// Name on the wire.
         name: Box<str>,
-        /// The queue's revision that the caller saw, and that every shard had.
+        /// The queue's revision that the caller saw. The catalogue had it when it told the revision
+        /// ([`crate::catalogue::Catalogue::closing_revision`]) that every shard had when it was empty.
         revision: u64,
     },
 }
@@ -146,7 +147,7 @@ pub enum CatalogueRefusal {
     Declared(Box<str>),
     /// The queue serves others as dead-letter queue.
     InUseAsDeadLetterQueue,
-    /// The named dead-letter queue does not exist, or is the queue itself.
+    /// The named dead-letter queue does not exist, is the queue itself, or is closed.
     DeadLetterQueueMissing,
     /// The dead-letter queue has one itself, or the queue is one.
     DeadLetterNesting,

@@ -33,15 +33,22 @@ impl<T: Token> Driver<T> {
         Some(shards.fold(Counts::default(), |sum, counts| sum.plus(&counts)))
     }
 
-    /// Whether every shard has the catalogue's `revision` and holds no message of the queue. False too when this node
-    /// does not lead them all, and so cannot tell.
-    pub fn is_drained(&self, queue: QueueId, revision: u64) -> bool {
-        self.groups[1..].iter().all(|group| {
-            let shard = group.machine.shard().filter(|_| group.is_serving());
-            shard.is_some_and(|shard| {
-                let counts = shard.counts(queue).unwrap_or_default();
-                shard.revision() >= revision && counts.active + counts.in_flight + counts.delayed == 0
-            })
+    /// Whether a queue is closed, and empty for good: every shard knows that nothing comes any more, and holds no message of it.
+    /// False too when this node does not lead them all, and so cannot tell.
+    pub fn is_drained(&self, queue: QueueId) -> bool {
+        let closing = self.catalogue().and_then(|catalogue| catalogue.closing_revision(queue));
+        closing.is_some_and(|revision| {
+            self.groups[1..].iter().all(|group| self.has_drained(group.id, queue, revision))
+        })
+    }
+
+    /// Whether this node leads a shard that has the catalogue's `revision` and holds no message of the queue.
+    pub fn has_drained(&self, shard: GroupId, queue: QueueId, revision: u64) -> bool {
+        let group = self.groups.get(usize::from(shard.0)).filter(|group| group.is_serving());
+        group.and_then(|group| group.machine.shard()).is_some_and(|shard| {
+            let counts = shard.counts(queue).unwrap_or_default();
+            let is_level = shard.revision() >= revision;
+            is_level && counts.active + counts.in_flight + counts.delayed == 0
         })
     }
 

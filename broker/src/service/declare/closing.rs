@@ -1,7 +1,7 @@
 //! The end of queues that nobody declares any more.
 //!
-//! A queue is closed first and looked at then: once every shard has the change, none takes a message for it any more, so
-//! what is empty stays so, and is deleted.
+//! A queue is closed first and looked at then: once every shard has the change, and knows of no queue that has it as
+//! dead-letter queue, none takes a message for it any more, so what is empty stays so, and is deleted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(super) struct Asked {
     pub(super) result: Result<(), ServiceError>,
 }
 
-/// What was seen of a queue: whether every shard knows its newest change and holds nothing, and how much it holds.
+/// What was seen of a queue: whether every shard knows that it takes nothing more, and holds nothing; and how much is held.
 type Seen = (bool, u64);
 
 impl Service {
@@ -161,7 +161,9 @@ impl Service {
             match queue.attributes.closed {
                 false => settled.push((queue, Ok(State::InUse { messages }))),
                 true if is_drained => drained.push(queue),
-                true if messages > 0 || is_last => settled.push((queue, Ok(State::NotEmpty { messages }))),
+                true if messages > 0 => settled.push((queue, Ok(State::NotEmpty { messages }))),
+                true if self.has_sources(&queue) => settled.push((queue, Ok(State::InUse { messages }))),
+                true if is_last => settled.push((queue, Ok(State::NotEmpty { messages }))),
                 true => behind.push(queue),
             }
         }
@@ -175,14 +177,18 @@ impl Service {
         (settled, behind)
     }
 
+    fn has_sources(&self, queue: &QueueEntry) -> bool {
+        self.inner.directory.list_sources(queue.id, "", 0, 1).total > 0
+    }
+
     async fn look_at(&self, queues: &[Arc<QueueEntry>]) -> Result<Vec<Seen>, ServiceError> {
         let mut seen = Vec::with_capacity(queues.len());
         for page in queues.chunks(LOOK_QUEUES) {
-            let page: Vec<_> = page.iter().map(|entry| (entry.id, entry.revision)).collect();
+            let page: Vec<_> = page.iter().map(|entry| entry.id).collect();
             let looked = self.inner.node.look(move |driver| {
-                let look = |(id, revision)| {
+                let look = |id| {
                     let counts = driver.counts(id).unwrap_or_default();
-                    (driver.is_drained(id, revision), counts.active + counts.in_flight + counts.delayed)
+                    (driver.is_drained(id), counts.active + counts.in_flight + counts.delayed)
                 };
                 page.into_iter().map(look).collect::<Vec<Seen>>()
             });
