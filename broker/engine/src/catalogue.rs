@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::attributes::{
     DEAD_LETTER_SOURCES_MAX, DeadLetterPolicy, DeduplicationScope, QueueAttributes, QueueId, QueueKind,
 };
+use crate::faults::{self, Fault};
 use crate::limits::{HOME_SLOTS, QUEUES_MAX};
 use crate::message::QueueEpoch;
 use crate::outcome::Digest;
@@ -311,6 +312,7 @@ impl Catalogue {
         let mut entry = QueueEntry::clone(&old);
         match deletion {
             DeletionPolicy::Delete => return self.remove(old),
+            DeletionPolicy::Retain if faults::is_active(Fault::RetainDeletes) => return self.remove(old),
             DeletionPolicy::DeleteIfEmpty if old.attributes.closed => return Ok((Some(old.id), None)),
             DeletionPolicy::DeleteIfEmpty => entry.attributes.closed = true,
             DeletionPolicy::Retain => entry.owner = None,

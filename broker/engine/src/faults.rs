@@ -46,6 +46,16 @@ pub enum Fault {
     RewindAgain,
     /// A purge leaves the messages where they are.
     PurgeLeaves,
+    /// A message in flight that an operator removes comes back when its lease ends.
+    RemovedComesBack,
+    /// A message that an operator returns stays hidden until its time.
+    ReturnedHides,
+    /// A closed queue takes messages.
+    ClosedTakes,
+    /// A closed queue is found empty on shards that do not know yet that it is closed.
+    ClosingUnfenced,
+    /// A queue that is to be retained goes with its messages.
+    RetainDeletes,
 }
 
 impl Fault {
@@ -72,6 +82,11 @@ impl Fault {
         Self::RewindForgets,
         Self::RewindAgain,
         Self::PurgeLeaves,
+        Self::RemovedComesBack,
+        Self::ReturnedHides,
+        Self::ClosedTakes,
+        Self::ClosingUnfenced,
+        Self::RetainDeletes,
     ];
 }
 

@@ -11,6 +11,7 @@ mod deletes;
 mod index;
 mod leases;
 mod loss;
+mod operator;
 mod order;
 mod purges;
 mod rewinds;
@@ -36,6 +37,7 @@ pub fn check(history: &History, plan: &Plan, is_complete: bool, tally: &mut Tall
     dead_letters::check(&index)?;
     times::check(&index)?;
     purges::check(&index, plan.replicas)?;
+    operator::check(&index)?;
     rewinds::check(&index, tally)?;
     if is_complete {
         loss::check(&index)?;

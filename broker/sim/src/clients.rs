@@ -122,9 +122,21 @@ impl Clients {
         (self.whom(&action, leaders), action)
     }
 
-    /// Removal of a queue, for the end.
-    pub(crate) fn remove(&mut self, queue: QueueNumber, leaders: &Leaders) -> (NodeId, Action) {
-        let action = Action::Remove(queue);
+    /// Removal of a queue that was asked for before, for the end.
+    pub(crate) fn remove(
+        &mut self,
+        queue: QueueNumber,
+        history: &History,
+        leaders: &Leaders,
+    ) -> (NodeId, Action) {
+        let is_removal = |action: &Action| match action {
+            Action::Remove(of) | Action::Withdraw(of) | Action::DeleteClosed { queue: of, .. } => {
+                *of == queue
+            }
+            _ => false,
+        };
+        let asked = history.operations.iter().rev().map(|operation| &operation.action);
+        let action = asked.cloned().find(is_removal).unwrap_or(Action::Remove(queue));
         (self.whom(&action, leaders), action)
     }
 
@@ -140,7 +152,8 @@ impl Clients {
         (self.whom(&action, leaders), action)
     }
 
-    fn whom(&mut self, action: &Action, leaders: &Leaders) -> NodeId {
+    /// Whom to ask.
+    pub(crate) fn whom(&mut self, action: &Action, leaders: &Leaders) -> NodeId {
         match self.known(action, leaders) {
             Some(node) if self.rng.u8(..20) > 0 => node,
             _ => self.rng.u64(1..=self.nodes),
@@ -154,11 +167,14 @@ impl Clients {
             | Action::Remove(_)
             | Action::Change(..)
             | Action::Purge(_)
+            | Action::Withdraw(_)
+            | Action::DeleteClosed { .. }
             | Action::Rewind { .. } => leaders.of(GroupId::CATALOGUE, &mut self.rng),
             Action::Send { home: Some(home), .. } => {
                 leaders.of(GroupId(1 + (home % u64::from(self.shards)) as u16), &mut self.rng)
             }
             Action::Delete { shard, .. } => leaders.of(*shard, &mut self.rng),
+            Action::RemoveOne(meant) | Action::ReturnOne(meant) => leaders.of(meant.shard, &mut self.rng),
             Action::Send { .. } | Action::Receive { .. } | Action::Count(_) => {
                 leaders.of_any_shard(&mut self.rng)
             }
@@ -170,8 +186,14 @@ impl Clients {
         if live.is_empty() { None } else { Some(*pick(&mut self.rng, &live)) }
     }
 
+    /// A queue that suits, or now and then one that is closed, to see that it empties and stays empty.
+    fn used_queue(&mut self, history: &History, suits: impl Fn(&KnownQueue) -> bool) -> Option<QueueNumber> {
+        let closing = (self.rng.u8(..6) == 0).then(|| self.live_queue(history, KnownQueue::is_closing));
+        closing.flatten().or_else(|| self.live_queue(history, suits))
+    }
+
     fn receive(&mut self, history: &History) -> Option<Action> {
-        let queue = self.live_queue(history, |_| true)?;
+        let queue = self.used_queue(history, |_| true)?;
         let max = if self.rng.bool() { 1 } else { self.rng.u16(2..=16) };
         let wait_ms = if self.rng.bool() { 0 } else { self.rng.u64(100..5_000) };
         let visibility_ms = match self.rng.u8(..20) {

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use cmq_broker::replication::{GroupId, NodeId, Reply};
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueId, QueueKind};
+use cmq_engine::catalogue::DeletionPolicy;
 use cmq_engine::command::StaleHandle;
-use cmq_engine::message::DeliveryId;
+use cmq_engine::message::{BodyRef, DeliveryId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Name of the queue whose attributes change.
@@ -39,12 +40,28 @@ pub struct KnownQueue {
     pub removal_asked_us: Option<u64>,
     /// Whether the removal was answered.
     pub is_removed: bool,
+    /// What becomes of it when its owner withdraws; None: nobody declares it.
+    pub deletion: Option<DeletionPolicy>,
+    /// When the withdrawal of its owner was answered first.
+    pub withdrawn_us: Option<u64>,
+    /// From when on no shard takes a message for it any more.
+    pub closed_us: Option<u64>,
 }
 
 impl KnownQueue {
     /// Whether it keeps the order of its message groups.
     pub fn is_fifo(&self) -> bool {
         matches!(self.attributes.kind, QueueKind::Fifo { .. })
+    }
+
+    /// Whether it was closed, and not deleted yet.
+    pub fn is_closing(&self) -> bool {
+        self.goes_empty() && self.withdrawn_us.is_some() && !self.is_removed
+    }
+
+    /// Whether it only goes when it is empty.
+    pub fn goes_empty(&self) -> bool {
+        self.deletion == Some(DeletionPolicy::DeleteIfEmpty)
     }
 
     /// Whether its attributes change all the time.
@@ -162,6 +179,32 @@ pub enum Action {
         /// From when on.
         start_ms: u64,
     },
+    /// An operator removes a message, whatever its state.
+    RemoveOne(Meant),
+    /// An operator makes a message ready that is in flight or delayed.
+    ReturnOne(Meant),
+    /// The owner of a queue declares it no more.
+    Withdraw(QueueNumber),
+    /// Delete a closed queue that was found empty.
+    DeleteClosed {
+        /// Which one.
+        queue: QueueNumber,
+        /// The revision at which it was closed.
+        revision: u64,
+    },
+}
+
+/// A message that an operator means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meant {
+    /// Its queue.
+    pub queue: QueueNumber,
+    /// Its shard.
+    pub shard: GroupId,
+    /// The message and its latest delivery, as the operator saw it.
+    pub message: DeliveryId,
+    /// Its body.
+    pub body: BodyRef,
 }
 
 /// An operation with its answer.

@@ -87,6 +87,12 @@ kinds! {
     Deed {
         /// A queue is created.
         Create => "create a queue",
+        /// A queue is declared, with what becomes of it when its owner withdraws.
+        Declare => "declare a queue",
+        /// The owner of a queue withdraws.
+        Withdraw => "withdraw from a queue",
+        /// A closed queue that was found empty is deleted.
+        DeleteClosed => "delete a closed queue",
         /// A queue is deleted with what is in it.
         Remove => "delete a queue",
         /// One message to a standard queue.
@@ -125,6 +131,10 @@ kinds! {
         Purge => "purge",
         /// Deleted messages are brought back.
         Rewind => "rewind",
+        /// An operator removes a message.
+        RemoveOne => "remove a message",
+        /// An operator makes a message ready.
+        ReturnOne => "return a message",
     }
 }
 
@@ -153,6 +163,14 @@ kinds! {
         Outcast => "replica out for good",
         /// A message that was deleted came out again after a rewind.
         CameBack => "deleted message came back",
+        /// A message was removed by an operator.
+        Removed => "message removed",
+        /// A message was made ready by an operator.
+        Returned => "message returned early",
+        /// A closed queue refused a message.
+        Closed => "send to a closed queue refused",
+        /// A closed queue was deleted.
+        ClosedGone => "closed queue deleted",
         /// Several requests went in one turn.
         Folding => "requests folded into one turn",
     }

@@ -8,6 +8,7 @@ mod ending;
 mod fairness;
 mod faults;
 mod node;
+mod operator;
 mod output;
 mod process;
 mod request;
@@ -77,6 +78,8 @@ enum Phase {
     Calm,
     /// All queues are emptied.
     Drain,
+    /// Closed queues are deleted.
+    Closing,
     /// Rewinding is turned off everywhere.
     Forgetting,
 }

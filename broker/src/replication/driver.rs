@@ -3,7 +3,7 @@
 //! The batch on its way to the disk is the batching window: while it is synced, requests gather, and the next turn makes
 //! one entry a group of them. Nothing waits on a timer.
 
-pub(crate) mod browse;
+pub mod browse;
 mod requests;
 mod view;
 

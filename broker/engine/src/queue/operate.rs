@@ -2,6 +2,7 @@
 
 use super::{Context, Queue};
 use crate::chunk::ChunkKey;
+use crate::faults::{self, Fault};
 use crate::lane::{Lane, State};
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{DeliveryId, Slot};
@@ -39,6 +40,7 @@ impl Queue {
         let Some(lane) = self.stored_lane(message) else { return MISSING };
         let slot = match lane.records.get(&sequence) {
             Some(record) if record.state == State::Finished => return MISSING,
+            Some(_) if faults::is_active(Fault::RemovedComesBack) => return Outcome::Handled(Handled::Done),
             Some(record) => {
                 let slot = record.slot;
                 self.finish(id, sequence, context);
@@ -96,6 +98,9 @@ impl Queue {
                 return Handled::Unsuited;
             }
             State::Leased { .. } | State::Delayed { .. } => {}
+        }
+        if faults::is_active(Fault::ReturnedHides) {
+            return Handled::Done;
         }
         if let Some(due_ms) = self.timer_ms(&record, role) {
             self.timers.remove(&(due_ms, id, sequence));

@@ -3,6 +3,7 @@
 use super::{Context, DELAYED_LANE, Move, Queue};
 use crate::chunk::ChunkKey;
 use crate::command::NewMessage;
+use crate::faults::{self, Fault};
 use crate::lane::Lane;
 use crate::limits::CHUNK_MESSAGES;
 use crate::message::{BodyRef, DEFAULT_LANE, LaneId, Slot};
@@ -32,7 +33,7 @@ impl Queue {
 
     /// Whether the limits of the queue refuse a send, and why.
     pub(crate) fn refuses(&self, load: &Load) -> Option<Refusal> {
-        if self.attributes.closed {
+        if self.attributes.closed && !faults::is_active(Fault::ClosedTakes) {
             Some(Refusal::QueueClosed)
         } else if self.stored + load.messages > self.attributes.max_messages {
             Some(Refusal::HeapFull)

@@ -35,7 +35,9 @@ fn check_move(index: &Index<'_>, source: QueueNumber, before: &[&Handed<'_>], fi
             && attempts.clone().any(|attempt| attempt.asked_us < first.answered_us)
     };
     let is_out = |one: &&&Handed<'_>| {
-        one.stamp_ms > first.stamp_ms || one.until_ms() > first.stamp_ms && !may_be_deleted(one)
+        let is_returned = index.may_be_returned(&one.key(), one.delivery.id.generation, first.answered_us);
+        let is_over = is_returned || may_be_deleted(one);
+        one.stamp_ms > first.stamp_ms || one.until_ms() > first.stamp_ms && !is_over
     };
     if let Some(one) = before.iter().find(is_out) {
         return Err(Finding::new(

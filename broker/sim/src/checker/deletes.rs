@@ -3,7 +3,7 @@
 use cmq_engine::command::StaleHandle;
 use cmq_engine::outcome::Deleted;
 
-use super::index::{Attempt, Index, MessageKey};
+use super::index::{Attempt, Handed, Index, MessageKey};
 use crate::finding::{Finding, Verdict};
 use crate::history::{Action, HandleSource};
 
@@ -29,7 +29,10 @@ fn check_attempt(index: &Index<'_>, key: &MessageKey, attempt: &Attempt, all: &[
             if is_made_up {
                 return Err(Finding::new("a made-up handle works", format!("{key:?} {attempt:?}")));
             }
-            if let Some(later) = handed.iter().find(|one| one.delivery.id.generation > attempt.generation) {
+            let is_later = |one: &&Handed<'_>| {
+                one.delivery.id.generation > attempt.generation || one.asked_us > attempt.answered_us
+            };
+            if let Some(later) = handed.iter().find(is_later) {
                 let detail = format!("{attempt:?}, but {later:?}");
                 return Err(Finding::new("nothing deleted comes back", detail));
             }
@@ -47,7 +50,9 @@ fn check_attempt(index: &Index<'_>, key: &MessageKey, attempt: &Attempt, all: &[
                 let of_queue = index.purges.iter().filter(|purge| purge.queue == delivery.queue);
                 of_queue.clone().any(|purge| purge.asked_us < attempt.answered_us)
             });
-            let is_gone = is_purged || queue.is_none_or(|queue| queue.removal_asked_us.is_some());
+            let is_returned = index.may_be_returned(key, attempt.generation, attempt.answered_us);
+            let is_gone =
+                is_purged || is_returned || queue.is_none_or(|queue| queue.removal_asked_us.is_some());
             let is_alone = all.iter().all(|other| {
                 (other.operation, other.place) == (attempt.operation, attempt.place)
                     || other.asked_us > attempt.answered_us

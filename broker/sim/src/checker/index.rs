@@ -6,10 +6,10 @@ use bytes::Bytes;
 use cmq_broker::replication::{GroupId, Reply};
 use cmq_engine::command::StaleHandle;
 use cmq_engine::message::{BodyRef, DeliveryId};
-use cmq_engine::outcome::{Deleted, Delivery};
+use cmq_engine::outcome::{Deleted, Delivery, Handled};
 
 use crate::history::{
-    Action, EPOCH_MS, History, KnownQueue, Operation, OperationId, Origin, QueueNumber, origin_of,
+    Action, EPOCH_MS, History, KnownQueue, Meant, Operation, OperationId, Origin, QueueNumber, origin_of,
 };
 
 /// What rounding to milliseconds may add up to.
@@ -65,6 +65,23 @@ pub(super) struct Attempt {
     pub(super) answered_us: u64,
 }
 
+/// What an operator asked of one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operated {
+    pub(super) meant: Meant,
+    /// None: in doubt.
+    pub(super) verdict: Option<Handled>,
+    pub(super) asked_us: u64,
+    pub(super) answered_us: u64,
+}
+
+impl Operated {
+    /// Whether it may have happened before a time.
+    pub(super) fn may_be_done(&self, by_us: u64) -> bool {
+        matches!(self.verdict, None | Some(Handled::Done)) && self.asked_us < by_us
+    }
+}
+
 /// One message in one acknowledged send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acknowledged {
@@ -85,7 +102,10 @@ pub(super) struct Index<'a> {
     pub(super) by_message: BTreeMap<MessageKey, Vec<Handed<'a>>>,
     pub(super) by_body: BTreeMap<BodyKey, Vec<Handed<'a>>>,
     pub(super) acknowledged: Vec<Acknowledged>,
+    /// Deletes, and removals by an operator.
     pub(super) attempts: BTreeMap<MessageKey, Vec<Attempt>>,
+    pub(super) removals: Vec<Operated>,
+    pub(super) returns: BTreeMap<MessageKey, Vec<Operated>>,
     /// Purges and rewinds that may have happened.
     pub(super) purges: Vec<Order>,
     pub(super) rewinds: Vec<(Order, u64)>,
@@ -119,6 +139,8 @@ impl<'a> Index<'a> {
             by_body: BTreeMap::new(),
             acknowledged: Vec::new(),
             attempts: BTreeMap::new(),
+            removals: Vec::new(),
+            returns: BTreeMap::new(),
             purges: Vec::new(),
             rewinds: Vec::new(),
             skew_ms,
@@ -184,6 +206,32 @@ impl<'a> Index<'a> {
                     });
                 }
             }
+            // A bound was in the way.
+            (Action::RemoveOne(_) | Action::ReturnOne(_), Some(Reply::Refused(_))) => {}
+            (Action::RemoveOne(meant) | Action::ReturnOne(meant), reply) => {
+                let verdict = match reply {
+                    Some(Reply::Handled(verdict)) => Some(*verdict),
+                    _ => None,
+                };
+                let operated = Operated { meant: *meant, verdict, asked_us, answered_us };
+                let key = key(meant.shard, &meant.message);
+                if matches!(action, Action::ReturnOne(_)) {
+                    return self.returns.entry(key).or_default().push(operated);
+                }
+                self.removals.push(operated);
+                self.attempts.entry(key).or_default().push(Attempt {
+                    operation: id,
+                    place: 0,
+                    generation: u32::MAX,
+                    stale: StaleHandle::Delete,
+                    verdict: verdict.map(|verdict| match verdict {
+                        Handled::Done => Deleted::Done,
+                        Handled::Missing | Handled::Unsuited => Deleted::Stale,
+                    }),
+                    asked_us,
+                    answered_us,
+                });
+            }
             (Action::Purge(queue), Some(Reply::Catalogue(Ok(_))) | None) => {
                 self.purges.push(order(*queue, operation));
             }
@@ -202,6 +250,12 @@ impl<'a> Index<'a> {
     /// Deletes of a message.
     pub(super) fn attempts(&self, key: &MessageKey) -> &[Attempt] {
         self.attempts.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an operator may have ended the lease of a delivery before a time.
+    pub(super) fn may_be_returned(&self, key: &MessageKey, generation: u32, by_us: u64) -> bool {
+        let returns = self.returns.get(key).into_iter().flatten();
+        returns.clone().any(|one| one.meant.message.generation == generation && one.may_be_done(by_us))
     }
 
     /// The queue that the message of a delivery was sent to.

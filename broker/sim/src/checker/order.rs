@@ -26,9 +26,10 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
     Ok(())
 }
 
-/// Whether the message of a delivery may have been deleted before an answer was given.
+/// Whether the message of a delivery may have been deleted, or be ready again, before an answer was given.
 fn may_be_finished(index: &Index<'_>, one: &Handed<'_>, by_us: u64) -> bool {
-    index.attempts(&one.key()).iter().any(|attempt| attempt.asked_us < by_us)
+    let is_returned = index.may_be_returned(&one.key(), one.delivery.id.generation, by_us);
+    is_returned || index.attempts(&one.key()).iter().any(|attempt| attempt.asked_us < by_us)
 }
 
 /// Of two receives with one stamp either may have been the first; then a lease of no length was over at once.

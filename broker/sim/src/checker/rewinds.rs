@@ -77,7 +77,8 @@ pub(super) fn check_all_came_back(index: &Index<'_>) -> Verdict {
             let is_reached = order.queue == first.queue
                 && order.answered_us.is_some()
                 && *start_ms <= first.delivery.sent_ms
-                && handed.iter().all(|one| one.answered_us <= order.asked_us);
+                && handed.iter().all(|one| one.answered_us <= order.asked_us)
+                && !super::operator::may_be_removed(index, first.body_key(), order.asked_us);
             let last = handed.iter().max_by_key(|one| (one.stamp_ms, one.operation));
             if is_reached && last.is_some_and(|last| is_deleted(index, last, order.asked_us)) {
                 let detail = format!("{last:?} was deleted, and not brought back by {order:?} to {start_ms}");
@@ -106,6 +107,13 @@ fn check_count(index: &Index<'_>, queue: QueueNumber, counted: u64) -> Verdict {
             certain += u64::from(is_certain);
         }
     }
+    // What was never handed out is in no answer.
+    let untouched = index.removals.iter().filter(|removal| {
+        removal.meant.queue == queue
+            && removal.may_be_done(rest_us)
+            && !index.by_body.contains_key(&(removal.meant.shard.0, removal.meant.body))
+    });
+    possible += untouched.count() as u64;
     if (certain..=possible).contains(&counted) {
         return Ok(());
     }

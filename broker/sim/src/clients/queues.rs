@@ -3,6 +3,7 @@
 use cmq_engine::attributes::{
     DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes, QueueId, QueueKind,
 };
+use cmq_engine::catalogue::DeletionPolicy;
 use fastrand::Rng;
 
 use super::Clients;
@@ -11,6 +12,15 @@ use crate::plan::pick;
 
 /// Queues that come and go, at most at once.
 const PASSING_MAX: usize = 4;
+/// Queues that are declared, at most at once.
+const DECLARED_MAX: usize = 3;
+/// What becomes of them: most are closed.
+const DELETIONS: [DeletionPolicy; 4] = [
+    DeletionPolicy::DeleteIfEmpty,
+    DeletionPolicy::DeleteIfEmpty,
+    DeletionPolicy::Delete,
+    DeletionPolicy::Retain,
+];
 
 const BY_QUEUE: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::Queue };
 const BY_GROUP: QueueKind = QueueKind::Fifo { deduplication: DeduplicationScope::MessageGroup };
@@ -24,6 +34,9 @@ fn queue(name: &str, attributes: QueueAttributes) -> KnownQueue {
         created_us: 0,
         removal_asked_us: None,
         is_removed: false,
+        deletion: None,
+        withdrawn_us: None,
+        closed_us: None,
     }
 }
 
@@ -91,7 +104,13 @@ impl Clients {
         let passing: Vec<QueueNumber> = {
             let live = history.queues.iter().enumerate();
             let is_passing = |queue: &KnownQueue| queue.name.starts_with("passing");
-            live.filter(|(_, queue)| is_passing(queue) && queue.removal_asked_us.is_none())
+            // Clients may not delete what is declared.
+            let is_free = |queue: &KnownQueue| match queue.deletion {
+                None => true,
+                Some(DeletionPolicy::Retain) => queue.withdrawn_us.is_some(),
+                Some(DeletionPolicy::Delete | DeletionPolicy::DeleteIfEmpty) => false,
+            };
+            live.filter(|(_, queue)| is_passing(queue) && is_free(queue) && queue.removal_asked_us.is_none())
                 .map(|(number, _)| number)
                 .collect()
         };
@@ -108,7 +127,10 @@ impl Clients {
         let is_taken = history.queues.iter().any(|queue| queue.name == name && !queue.is_removed);
         let name = if is_taken { own } else { name };
         let kind = *pick(&mut self.rng, &[QueueKind::Standard, BY_QUEUE, BY_GROUP]);
-        history.queues.push(queue(&name, of_kind(kind, &mut self.rng)));
+        let declared = history.queues.iter().filter(|queue| queue.deletion.is_some() && !queue.is_removed);
+        let may_declare = declared.count() < DECLARED_MAX && self.rng.bool();
+        let deletion = may_declare.then(|| *pick(&mut self.rng, &DELETIONS));
+        history.queues.push(KnownQueue { deletion, ..queue(&name, of_kind(kind, &mut self.rng)) });
         Action::Create(number)
     }
 }

@@ -14,7 +14,7 @@ const GROUPS: &[&str] = &["a", "b", "c", "d", "e"];
 impl Clients {
     pub(super) fn send(&mut self, history: &History) -> Option<Action> {
         // A dead-letter queue only gets what its sources give up.
-        let queue = self.live_queue(history, |queue| !queue.name.starts_with("dead"))?;
+        let queue = self.used_queue(history, |queue| !queue.name.starts_with("dead"))?;
         let known = &history.queues[queue];
         let count = match self.rng.u8(..60) {
             0 if self.has_bulk => self.rng.usize(100..=600),

@@ -1,7 +1,7 @@
 //! What passes between clients and nodes.
 
 use cmq_broker::replication::{Input, NodeId, Reply};
-use cmq_engine::catalogue::CatalogueRefusal;
+use cmq_engine::catalogue::{CatalogueRefusal, DeletionPolicy};
 use cmq_engine::outcome::Refusal;
 
 use super::request::request;
@@ -31,10 +31,13 @@ impl World {
                 }
             }
             Phase::Clearing => match self.half_removed().filter(|_| client == 0) {
-                Some(queue) => self.clients.remove(queue, &leaders),
+                Some(queue) => self.clients.remove(queue, &self.history, &leaders),
                 None => return self.at(100_000, Event::Client(client)),
             },
-            Phase::Storm | Phase::Fair => self.clients.next(&mut self.history, &leaders, self.now_us),
+            Phase::Storm | Phase::Fair => match self.operate() {
+                Some(action) => (self.clients.whom(&action, &leaders), action),
+                None => self.clients.next(&mut self.history, &leaders, self.now_us),
+            },
             Phase::Drain => {
                 let stored = self.stores();
                 match self.clients.drain(&leaders, &stored) {
@@ -44,6 +47,10 @@ impl World {
             }
             Phase::Forgetting => match self.keeping().filter(|_| client == 0) {
                 Some(queue) => self.clients.turn_off(queue, &self.history, &leaders),
+                None => return self.at(100_000, Event::Client(client)),
+            },
+            Phase::Closing => match self.finish_closing().filter(|_| client == 0) {
+                Some(action) => (self.clients.whom(&action, &leaders), action),
                 None => return self.at(100_000, Event::Client(client)),
             },
             Phase::Calm => return self.at(500_000, Event::Client(client)),
@@ -79,9 +86,7 @@ impl World {
     fn ask(&mut self, client: usize, node: NodeId, action: Action) {
         let id = self.history.operations.len() as OperationId;
         self.count_deed(&action);
-        if let Action::Remove(queue) = action {
-            self.history.queues[queue].removal_asked_us.get_or_insert(self.now_us);
-        }
+        self.note_removal(&action);
         let wait_us = if let Action::Receive { wait_ms, .. } = action { wait_ms * 1_000 } else { 0 };
         self.trace.mix(&[self.now_us, 6, id, node]);
         self.trace.note(self.now_us, || format!("operation {id} to node {node}: {action:?}"));
@@ -129,6 +134,7 @@ impl World {
         if reply == Reply::Refused(Refusal::QueueMissing) {
             self.check_missing(id);
         }
+        self.check_returned(node, id, &reply);
         if is_heard && let Reply::Received(received) = &reply {
             self.at(delay_us, Event::Heard(received.clone()));
         }
@@ -145,8 +151,17 @@ impl World {
                     _ => queue.removal_asked_us = Some(self.now_us),
                 }
             }
-            (Action::Remove(queue), Reply::Catalogue(Ok(_) | Err(CatalogueRefusal::Missing))) => {
+            (
+                Action::Remove(queue) | Action::DeleteClosed { queue, .. },
+                Reply::Catalogue(Ok(_) | Err(CatalogueRefusal::Missing)),
+            ) => {
                 self.history.queues[*queue].is_removed = true;
+            }
+            (Action::Withdraw(queue), Reply::Catalogue(outcome)) => {
+                let queue = &mut self.history.queues[*queue];
+                let is_gone = *outcome == Err(CatalogueRefusal::Missing) || outcome.is_ok();
+                queue.is_removed |= is_gone && queue.deletion == Some(DeletionPolicy::Delete);
+                queue.withdrawn_us.get_or_insert(self.now_us);
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use cmq_engine::row::RowKey;
 use super::node::Node;
 use super::{Event, Phase, World};
 use crate::finding::{Finding, Verdict};
-use crate::history::{Action, QueueNumber};
+use crate::history::{Action, KnownQueue, QueueNumber};
 
 /// Time in which nodes start again and elect, microseconds.
 const HEALING_US: u64 = 2_000_000;
@@ -29,6 +29,7 @@ impl World {
         self.calm();
         self.run_for(HEALING_US)?;
         self.come_level()?;
+        self.note_closed();
         self.phase = Phase::Fair;
         self.run_for(FAIR_US)?;
         self.phase = Phase::Clearing;
@@ -44,6 +45,9 @@ impl World {
             let detail = format!("{stored} messages were counted at rest, {drained} came out");
             return Err(Finding::new("counts are wrong", detail));
         }
+        self.phase = Phase::Closing;
+        let has_closing = |world: &Self| world.history.queues.iter().any(KnownQueue::is_closing);
+        self.run_until("closed queues are deleted", |world| !has_closing(world))?;
         self.phase = Phase::Forgetting;
         self.run_until("rewinding is off", |world| world.keeping().is_none())?;
         self.phase = Phase::Calm;

@@ -101,6 +101,13 @@ impl Node {
         }
     }
 
+    pub(super) fn driver(&self) -> Option<&Driver<OperationId>> {
+        match &self.running {
+            Running::Yes(process) => Some(&process.driver),
+            Running::No | Running::Out => None,
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
         matches!(self.running, Running::Yes(_))
     }

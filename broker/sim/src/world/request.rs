@@ -2,10 +2,13 @@
 
 use cmq_broker::replication::{GroupId, Request};
 use cmq_engine::attributes::{QueueAttributes, QueueId, QueueKind};
-use cmq_engine::catalogue::{CatalogueCommand, PutMode};
+use cmq_engine::catalogue::{CatalogueCommand, Owner, PutMode};
 use cmq_engine::command::NewMessage;
 
 use crate::history::{Action, History, KnownQueue, OperationId, Origin, SentMessage, body};
+
+/// Who declares queues.
+const OWNER: &str = "operator";
 
 fn put(
     history: &History,
@@ -19,7 +22,7 @@ fn put(
         mode,
         attributes,
         dead_letter_queue: queue.dead_letter.map(|dead| history.queues[dead].name.as_str().into()),
-        owner: None,
+        owner: queue.deletion.map(|deletion| Owner { name: OWNER.into(), deletion }),
         recreate_wait_ms: 0,
         shards,
     })
@@ -32,7 +35,8 @@ pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Reques
         Action::Create(queue) => {
             let queue = &history.queues[*queue];
             let attributes = queue.attributes.clone();
-            let mode = if queue.name.starts_with("passing") { PutMode::Create } else { PutMode::Declare };
+            let is_created = queue.name.starts_with("passing") && queue.deletion.is_none();
+            let mode = if is_created { PutMode::Create } else { PutMode::Declare };
             put(history, queue, mode, attributes, shards)
         }
         Action::Change(queue, attributes) => {
@@ -48,7 +52,7 @@ pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Reques
         }
         Action::Remove(queue) => Request::Catalogue(CatalogueCommand::Delete {
             name: history.queues[*queue].name.as_str().into(),
-            owner: None,
+            owner: history.queues[*queue].deletion.map(|_| OWNER.into()),
         }),
         Action::Send { queue, messages, home } => {
             let is_fifo = matches!(history.queues[*queue].attributes.kind, QueueKind::Fifo { .. });
@@ -79,5 +83,15 @@ pub(super) fn request(history: &History, shards: u16, id: OperationId) -> Reques
             stale: *stale,
         },
         Action::Count(queue) => Request::Count(number(*queue)),
+        Action::RemoveOne(meant) => Request::Remove { shard: meant.shard, message: meant.message },
+        Action::ReturnOne(meant) => Request::Return { shard: meant.shard, message: meant.message },
+        Action::Withdraw(queue) => Request::Catalogue(CatalogueCommand::Withdraw {
+            name: history.queues[*queue].name.as_str().into(),
+            owner: OWNER.into(),
+        }),
+        Action::DeleteClosed { queue, revision } => Request::Catalogue(CatalogueCommand::DeleteClosed {
+            name: history.queues[*queue].name.as_str().into(),
+            revision: *revision,
+        }),
     }
 }

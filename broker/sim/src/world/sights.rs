@@ -1,7 +1,7 @@
 //! What is counted of calls and answers.
 
 use cmq_broker::replication::Reply;
-use cmq_engine::outcome::Deleted;
+use cmq_engine::outcome::{Deleted, Handled, Refusal};
 
 use super::World;
 use crate::history::{Action, HandleSource, OperationId};
@@ -11,7 +11,10 @@ impl World {
     pub(super) fn count_deed(&mut self, action: &Action) {
         let mut deeds = Vec::new();
         match action {
-            Action::Create(_) => deeds.push(Deed::Create),
+            Action::Create(queue) => {
+                let is_declared = self.history.queues[*queue].deletion.is_some();
+                deeds.push(if is_declared { Deed::Declare } else { Deed::Create });
+            }
             Action::Remove(_) => deeds.push(Deed::Remove),
             Action::Send { queue, messages, .. } => {
                 let is_fifo = self.history.queues[*queue].is_fifo();
@@ -52,6 +55,10 @@ impl World {
             Action::Change(..) => deeds.push(Deed::Change),
             Action::Purge(_) => deeds.push(Deed::Purge),
             Action::Rewind { .. } => deeds.push(Deed::Rewind),
+            Action::RemoveOne(_) => deeds.push(Deed::RemoveOne),
+            Action::ReturnOne(_) => deeds.push(Deed::ReturnOne),
+            Action::Withdraw(_) => deeds.push(Deed::Withdraw),
+            Action::DeleteClosed { .. } => deeds.push(Deed::DeleteClosed),
         }
         deeds.into_iter().for_each(|deed| self.tally.deed(deed));
     }
@@ -79,6 +86,10 @@ impl World {
                     self.tally.sight(Sight::Refusal);
                 }
             }
+            (Reply::Handled(Handled::Done), Action::RemoveOne(_)) => self.tally.sight(Sight::Removed),
+            (Reply::Handled(Handled::Done), Action::ReturnOne(_)) => self.tally.sight(Sight::Returned),
+            (Reply::Refused(Refusal::QueueClosed), _) => self.tally.sight(Sight::Closed),
+            (Reply::Catalogue(Ok(_)), Action::DeleteClosed { .. }) => self.tally.sight(Sight::ClosedGone),
             _ => {}
         }
     }

@@ -13,8 +13,9 @@ use crate::replication::{GroupId, Token};
 
 /// What a step found.
 #[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) browsed: Browsed,
+pub struct Step {
+    /// The messages, and where to go on.
+    pub browsed: Browsed,
     /// Where the rows of the shard are.
     pub(crate) space: Space,
     /// Of the pages that going on needs, those that are in memory.
@@ -31,7 +32,7 @@ impl<T: Token> Driver<T> {
 
     /// Does one step of a walk. None: this node does not lead the shard. An empty step: the shard has
     /// no such queue, or no such message group.
-    pub(crate) fn browse(&self, walk: &Walk, bounds: BrowseBounds, pages: &Pages) -> Option<Option<Step>> {
+    pub fn browse(&self, walk: &Walk, bounds: BrowseBounds, pages: &Pages) -> Option<Option<Step>> {
         let Walk { shard, queue, from, visited, filter } = walk;
         let group = self.groups.get(usize::from(shard.0)).filter(|group| group.is_serving())?;
         let state = group.machine.shard()?;

@@ -2,6 +2,7 @@
 
 use cmq_engine::attributes::QueueId;
 use cmq_engine::catalogue::Catalogue;
+use cmq_engine::faults::{self, Fault};
 use cmq_engine::shard::Counts;
 
 use super::{Driver, GroupState};
@@ -47,7 +48,7 @@ impl<T: Token> Driver<T> {
         let group = self.groups.get(usize::from(shard.0)).filter(|group| group.is_serving());
         group.and_then(|group| group.machine.shard()).is_some_and(|shard| {
             let counts = shard.counts(queue).unwrap_or_default();
-            let is_level = shard.revision() >= revision;
+            let is_level = shard.revision() >= revision || faults::is_active(Fault::ClosingUnfenced);
             is_level && counts.active + counts.in_flight + counts.delayed == 0
         })
     }
