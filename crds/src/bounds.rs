@@ -81,6 +81,8 @@ pub const QUANTITY_PATTERN: &str =
     r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$";
 /// Bytes of a volume at least: the journal, the largest compaction and the ballast file must fit beside the messages.
 pub const STORAGE_BYTES_MIN: u64 = 1 << 30;
+/// Characters of a URL in a status.
+pub const ADDRESS_LENGTH_MAX: u32 = 512;
 /// Characters of a string that has no bound of its own, such as the value of a label.
 pub const STRING_LENGTH_MAX: u32 = 1_024;
 /// Entries of a list that has no bound of its own.

@@ -15,7 +15,6 @@ use network::{NamespaceSelection, NetworkPolicy, PodMonitor};
 use placement::Placement;
 use pods::{PodTemplate, Resources};
 use security::{Access, Tls};
-use status::BrokerStatus;
 use storage::Storage;
 
 pub mod network;
@@ -24,6 +23,8 @@ pub mod pods;
 pub mod security;
 pub mod status;
 pub mod storage;
+
+pub use status::BrokerStatus;
 
 /// How many pods serve, with what, where and for whom. A broker that runs alone on a machine ignores all of it.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -79,7 +80,7 @@ pub struct BrokerSpec {
     #[schemars(range(min = REPLICAS.min, max = REPLICAS.max))]
     pub replicas: i32,
     /// Shards, each a Raft group, over which the messages of a standard queue spread. Left out, as many as replicas, growing
-    /// when they do. Can grow, never shrink.
+    /// when they do. Can grow, never shrink, and once set stays set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = SHARDS.min, max = SHARDS.max))]
     pub shards: Option<i32>,
@@ -98,6 +99,7 @@ pub struct BrokerSpec {
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Secrets with the credentials of the image's registry.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub image_pull_secrets: Vec<SecretRef>,
     /// What a pod asks of its node. Memory is given as limit and request alike, else the broker may be evicted.
     pub resources: Resources,
@@ -202,7 +204,7 @@ pub enum ApiQueues {
 }
 
 /// What is said of fewer shards.
-pub(crate) const SHARDS_NEVER_SHRINK: &str = "shards can grow, never shrink";
+pub(crate) const SHARDS_NEVER_SHRINK: &str = "shards can grow, never shrink, and once set stays set";
 
 fn broker_name() -> Rule {
     rule(
@@ -224,8 +226,12 @@ fn one_replica() -> Rule {
 }
 
 fn shards_never_shrink() -> Rule {
-    rule("!has(self.shards) || !has(oldSelf.shards) || self.shards >= oldSelf.shards", SHARDS_NEVER_SHRINK)
-        .field_path(".shards")
+    rule(
+        "has(oldSelf.shards) ? has(self.shards) && self.shards >= oldSelf.shards : \
+         !has(self.shards) || self.shards >= oldSelf.replicas",
+        SHARDS_NEVER_SHRINK,
+    )
+    .field_path(".shards")
 }
 
 fn no_latest_image() -> Rule {

@@ -4,6 +4,7 @@
 //! [`validate`] checks an object by that same schema and by the CEL rules' twins in Rust, so that a manifest gets one
 //! verdict in a cluster, in `cmq-broker check` and at a broker that runs alone. No client, no I/O.
 
+pub mod annotation;
 pub mod bounds;
 pub mod broker;
 pub mod manifest;

@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
+use crate::annotation;
 use crate::bounds::{LIST_ITEMS_MAX, MAP_ENTRIES_MAX, OBJECT_NAME_LENGTH_MAX, STRING_LENGTH_MAX};
 use crate::broker::Broker;
 use crate::queue::Queue;
@@ -22,9 +23,12 @@ pub fn broker() -> CustomResourceDefinition {
 }
 
 fn tidied(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let kind = definition.spec.names.kind.clone();
     let mut definition = serde_json::to_value(definition).expect("a definition is plain data");
     for version in definition["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        tidy_root(&mut version["schema"]["openAPIV3Schema"]);
+        let root = &mut version["schema"]["openAPIV3Schema"];
+        tidy_root(root);
+        describe(root, &kind);
     }
     serde_json::from_value(definition).expect("tidying keeps the form of a definition")
 }
@@ -60,12 +64,20 @@ fn yaml(definition: &CustomResourceDefinition) -> String {
 fn tidy_root(root: &mut Value) {
     tidy(root);
     let properties = &mut root["properties"];
+    // What the operator has not said is not known: the server must fill in nothing.
+    without_defaults(&mut properties["status"]);
     // Before the first reconcile a reader of kstatus must not take the object for finished.
     properties["status"]["default"] = json!({ "observedGeneration": -1 });
     properties["metadata"] = json!({
         "type": "object",
         "properties": { "name": { "type": "string", "maxLength": OBJECT_NAME_LENGTH_MAX } },
     });
+}
+
+/// Tells of what stands outside of the spec, where users look first.
+fn describe(root: &mut Value, kind: &str) {
+    let description = root["description"].as_str().unwrap_or_default();
+    root["description"] = format!("{description}\n\n{}", annotation::text(kind)).into();
 }
 
 /// Makes a schema fit for the API server, from the leaves up.
@@ -89,6 +101,20 @@ fn tidy(schema: &mut Value) {
         if let Some(inner) = object.get_mut(keyword) {
             tidy(inner);
         }
+    }
+}
+
+/// Takes the defaults out of a schema, from the leaves up.
+fn without_defaults(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.remove("default");
+    for property in
+        object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
+        without_defaults(property);
+    }
+    if let Some(items) = object.get_mut("items") {
+        without_defaults(items);
     }
 }
 

@@ -1,6 +1,5 @@
 //! `Queue`: one queue, and either the Broker it lives on or the pods of its own.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,9 @@ use crate::broker::BrokerSpec;
 use crate::reference::{BrokerRef, QueueRef};
 
 pub(crate) mod rules;
+pub mod status;
+
+pub use status::QueueStatus;
 
 /// What a queue is and where it lives. Left-out attributes have the defaults of CMQ, with the larger message size of SQS.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -86,7 +88,8 @@ pub(crate) mod rules;
     rules::fifo_kept(),
     rules::rewind_within_retention(),
     rules::no_rewind_of_fifo(),
-    rules::dead_letter_within_retention()
+    rules::dead_letter_within_retention(),
+    rules::kept_queue_keeps_volumes()
 ]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct QueueSpec {
@@ -94,7 +97,8 @@ pub struct QueueSpec {
     /// in CMQ and SQS, where the endpoint decides. A broker that runs alone ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_ref: Option<BrokerRef>,
-    /// Pods of its own: a Broker with the name of this queue is made, and deleted with it. `{}` is the least. Exactly one of
+    /// Pods of its own: a Broker with the name of this queue is made, and deleted with it. `{}` is the least. Whether there
+    /// is one cannot be changed. Exactly one of
     /// `brokerRef` and `broker`. No counterpart in CMQ and SQS. A broker that runs alone ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<BrokerSpec>,
@@ -103,8 +107,8 @@ pub struct QueueSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = WIRE_NAME_LENGTH_MAX), regex(pattern = WIRE_NAME_PATTERN))]
     pub queue_name: Option<String>,
-    /// What becomes of the queue and its messages when this object is deleted. No counterpart in CMQ and SQS, where the call
-    /// deletes at once.
+    /// What becomes of the queue and its messages when this object is deleted. With pods of its own `Retain` needs volumes that
+    /// are retained too. No counterpart in CMQ and SQS, where the call deletes at once.
     pub deletion_policy: DeletionPolicy,
     /// Seconds that a message sent without a delay of its own stays hidden. CMQ: `delaySeconds` of a send, no queue
     /// attribute. SQS: `DelaySeconds`.
@@ -231,40 +235,4 @@ pub struct DeadLetter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = MAX_TIME_TO_LIVE_SECONDS.min, max = MAX_TIME_TO_LIVE_SECONDS.max))]
     pub max_time_to_live_seconds: Option<i32>,
-}
-
-/// What the operator saw of a queue; its rules are those of kstatus.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct QueueStatus {
-    /// The `metadata.generation` that this status speaks of; -1 before the first look.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready` always; `Reconciling` and `Stalled` while they hold; and what else a user should know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// The Broker whose pods serve the queue, as `namespace/name`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub broker: Option<String>,
-    /// Where clients in the cluster connect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub address: Option<String>,
-    /// Messages that wait to be received, to two digits; renewed at most once a minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backlog: Option<i64>,
-    /// Age of the oldest message that is not deleted, in one coarse unit (`40s`, `7m`, `3h`, `2d`); renewed at most once a
-    /// minute. Left out while the queue is empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub oldest: Option<String>,
-    /// Pods of a queue with pods of its own, for the scale subresource.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
-    /// Label selector of those pods as text, for the scale subresource.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1_024))]
-    pub selector: Option<String>,
 }

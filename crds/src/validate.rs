@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -79,6 +80,10 @@ impl fmt::Display for FieldPath {
 
 /// A kind whose objects are checked here as a cluster checks them.
 pub trait Kind: Serialize + DeserializeOwned {
+    /// What `kind` says in an object.
+    const NAME: &'static str;
+    /// Name, namespace and what else tells an object from others.
+    fn metadata(&self) -> &ObjectMeta;
     /// The schema of a whole manifest of this kind.
     #[doc(hidden)]
     fn schema() -> &'static schema::Schema;
@@ -91,9 +96,15 @@ pub trait Kind: Serialize + DeserializeOwned {
 }
 
 impl Kind for Queue {
+    const NAME: &'static str = "Queue";
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
     fn schema() -> &'static schema::Schema {
         static SCHEMA: OnceLock<schema::Schema> = OnceLock::new();
-        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::queue()), "Queue"))
+        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::queue()), Self::NAME))
     }
 
     fn relations(&self) -> Vec<FieldError> {
@@ -106,9 +117,15 @@ impl Kind for Queue {
 }
 
 impl Kind for Broker {
+    const NAME: &'static str = "Broker";
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
     fn schema() -> &'static schema::Schema {
         static SCHEMA: OnceLock<schema::Schema> = OnceLock::new();
-        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::broker()), "Broker"))
+        SCHEMA.get_or_init(|| schema::Schema::new(manifest::schema(&manifest::broker()), Self::NAME))
     }
 
     fn relations(&self) -> Vec<FieldError> {

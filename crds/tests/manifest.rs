@@ -37,6 +37,8 @@ fn the_status_begins_unobserved() {
     for schema in schemas() {
         let default = &schema["properties"]["status"]["default"];
         assert_eq!(*default, serde_json::json!({ "observedGeneration": -1 }));
+        let status = schema["properties"]["status"]["properties"].to_string();
+        assert!(!status.contains("\"default\""), "the server would say what the operator has not: {status}");
     }
 }
 

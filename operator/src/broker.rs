@@ -184,8 +184,8 @@ async fn look(broker: &Broker, context: &Context) -> kube::Result<Option<Duratio
     let observed = observe::observe(context, broker).await?;
     let mut look = Look { paused, queues: queues(broker, context), ..seen(&observed) };
     if paused {
-        look.certificates.expire =
-            broker.status.as_ref().and_then(|status| status.certificates_expire.as_ref()?.parse().ok());
+        let before = broker.status.as_ref().and_then(|status| status.certificates.as_ref());
+        look.certificates.expire = before.and_then(|ends| Some(ends.internal_not_after.as_ref()?.0));
     } else if let Err(error) = advance::advance(context, broker, &observed, &mut look).await {
         look.refusal = Some(error.sort()?);
     }

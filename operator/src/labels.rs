@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+pub use cmq_crds::annotation::{
+    ADOPT, FORCE_DELETE, PAUSED, RECONCILE_AT, REPLACE_VOLUME, RESTART_AT, ROTATE_CERTIFICATES,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Name of what runs; part of every selector.
@@ -30,21 +33,6 @@ pub const MANAGED_BY_VALUE: &str = "cmq-operator";
 
 /// Finalizer of Brokers and Queues.
 pub const FINALIZER: &str = "cmq.dev/cleanup";
-
-/// `"true"`: the operator writes nothing but status; deleting still works.
-pub const PAUSED: &str = "cmq.dev/paused";
-/// Any change forces a reconcile.
-pub const RECONCILE_AT: &str = "cmq.dev/reconcile-at";
-/// Any change restarts the pods, one at a time.
-pub const RESTART_AT: &str = "cmq.dev/restart-at";
-/// `"true"`: a deletion does not wait for what would block it.
-pub const FORCE_DELETE: &str = "cmq.dev/force-delete";
-/// `"true"`: takes over volumes of a former Broker, or a queue that exists on the broker.
-pub const ADOPT: &str = "cmq.dev/adopt";
-/// Any change makes a new authority and new certificates.
-pub const ROTATE_CERTIFICATES: &str = "cmq.dev/rotate-certificates";
-/// Comma-separated ordinals of pods whose data is lost: each starts once on whatever volume it has.
-pub const REPLACE_VOLUME: &str = "cmq.dev/replace-volume";
 
 /// On the pod template: hash of the settings that need a restart.
 pub const CONFIG_HASH: &str = "cmq.dev/config-hash";

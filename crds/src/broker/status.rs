@@ -1,10 +1,10 @@
 //! What the operator saw of a Broker; its rules are those of kstatus.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::BYTE_SIZE_LENGTH_MAX;
+use crate::bounds::{ADDRESS_LENGTH_MAX, BYTE_SIZE_LENGTH_MAX, QUANTITY_LENGTH_MAX};
 
 /// What the operator saw of a Broker.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -27,14 +27,23 @@ pub struct BrokerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1_024))]
     pub selector: Option<String>,
-    /// Where clients in the cluster connect.
+    /// Where clients in the cluster connect, as a URL.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = ADDRESS_LENGTH_MAX))]
     pub address: Option<String>,
+    /// Every port that is served in the cluster: `client`, and `admin` with `/metrics`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub endpoints: Vec<Endpoint>,
     /// Version that the broker says it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub version: Option<String>,
+    /// Id of the cluster that the volumes belong to; a pod whose volume is empty or another cluster's does not start. Left out
+    /// until the first pod has told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub cluster_id: Option<String>,
     /// Queues that objects declare on this Broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<i32>,
@@ -44,10 +53,21 @@ pub struct BrokerStatus {
     /// The volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
-    /// When the certificates that pods and operator know each other by end (RFC 3339).
+    /// The certificates in use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub certificates_expire: Option<String>,
+    pub certificates: Option<CertificatesStatus>,
+}
+
+/// A port that is served in the cluster.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Name of the port.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Where it is served, as a URL.
+    #[schemars(length(max = ADDRESS_LENGTH_MAX))]
+    pub address: String,
 }
 
 /// A change of the pods, one at a time.
@@ -72,6 +92,18 @@ pub struct StorageStatus {
     pub requested: String,
     /// What the smallest one does hold.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = QUANTITY_LENGTH_MAX))]
     pub smallest_capacity: Option<String>,
+}
+
+/// The certificates in use.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CertificatesStatus {
+    /// When the certificate ends by which pods and operator know each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_not_after: Option<Time>,
+    /// When the client port's certificate ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_not_after: Option<Time>,
 }

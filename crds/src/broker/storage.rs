@@ -11,13 +11,15 @@ use crate::rule::rule;
 
 /// The volume of each pod.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[schemars(extend("x-kubernetes-validations" = [size_large_enough()]))]
+#[schemars(extend("x-kubernetes-validations" = [size_large_enough(), storage_class_kept()]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Storage {
-    /// Size of the volume, at least 1Gi. Can grow where the storage class allows it.
+    /// Size of the volume, at least 1Gi. Can grow where the storage class allows it. A volume never shrinks: a smaller size
+    /// is taken only to call off a growth that failed, and no smaller than what the volumes hold already; the operator
+    /// decides, for the schema does not see the volumes.
     #[schemars(length(max = BYTE_SIZE_LENGTH_MAX), regex(pattern = BYTE_SIZE_PATTERN))]
     pub size: String,
-    /// Storage class. Left out, the cluster's default.
+    /// Storage class. Left out, the cluster's default. Cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = OBJECT_NAME_LENGTH_MAX), regex(pattern = OBJECT_NAME_PATTERN))]
     pub storage_class_name: Option<String>,
@@ -64,6 +66,9 @@ pub fn byte_size(text: &str) -> Option<u64> {
     Some(number.parse::<u64>().ok()?.saturating_mul(unit))
 }
 
+/// What is said of another storage class.
+pub(crate) const STORAGE_CLASS_KEPT: &str = "storageClassName cannot be changed: volumes do not move";
+
 fn size_large_enough() -> Rule {
     let least = STORAGE_BYTES_MIN >> 30;
     rule(
@@ -71,6 +76,15 @@ fn size_large_enough() -> Rule {
         &format!("size is at least {least}Gi"),
     )
     .field_path(".size")
+}
+
+fn storage_class_kept() -> Rule {
+    rule(
+        "has(self.storageClassName) == has(oldSelf.storageClassName) && \
+         (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        STORAGE_CLASS_KEPT,
+    )
+    .field_path(".storageClassName")
 }
 
 #[cfg(test)]

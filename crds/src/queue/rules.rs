@@ -51,7 +51,7 @@ pub(super) fn own_pods_name() -> Rule {
 pub(super) fn dead_letter_elsewhere() -> Rule {
     rule(
         "!has(self.spec.deadLetter) || self.spec.deadLetter.queueRef.name != self.metadata.name",
-        "spec.deadLetter.queueRef names another queue than this one",
+        "spec.deadLetter.queueRef.name names another queue than this one",
     )
 }
 
@@ -108,4 +108,12 @@ pub(super) fn one_dead_letter_rule() -> Rule {
         "has(self.maxReceiveCount) != has(self.maxTimeToLiveSeconds)",
         "exactly one of maxReceiveCount and maxTimeToLiveSeconds",
     )
+}
+
+pub(super) fn kept_queue_keeps_volumes() -> Rule {
+    rule(
+        "!has(self.broker) || self.deletionPolicy != 'Retain' || self.broker.storage.deletionPolicy == 'Retain'",
+        "broker.storage.deletionPolicy is Retain where deletionPolicy is Retain: else what is to stay would be deleted",
+    )
+    .field_path(".broker.storage.deletionPolicy")
 }

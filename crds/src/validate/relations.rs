@@ -4,9 +4,9 @@ use super::{FieldError, FieldPath};
 use crate::bounds::{
     BROKER_NAME_LENGTH_MAX, BROKER_NAME_PATTERN, STORAGE_BYTES_MIN, WIRE_NAME_LENGTH_MAX, WIRE_NAME_PATTERN,
 };
-use crate::broker::storage::byte_size;
+use crate::broker::storage::{VolumeDeletionPolicy, byte_size};
 use crate::broker::{Broker, BrokerSpec};
-use crate::queue::Queue;
+use crate::queue::{DeletionPolicy, Queue};
 
 /// Every relation that a Queue, right by its schema, breaks.
 pub(super) fn queue(queue: &Queue) -> Vec<FieldError> {
@@ -20,6 +20,7 @@ pub(super) fn queue(queue: &Queue) -> Vec<FieldError> {
         one_dead_letter_rule(queue),
         dead_letter_within_retention(queue),
         dead_letter_elsewhere(queue),
+        kept_queue_keeps_volumes(queue),
     ]
     .into_iter()
     .flatten()
@@ -143,6 +144,14 @@ fn dead_letter_elsewhere(queue: &Queue) -> Option<FieldError> {
     let keys = ["spec", "deadLetter", "queueRef", "name"];
     (queue.metadata.name.as_ref() == Some(name))
         .then(|| wrong(&keys, format!("is {name:?}, this queue itself"), "another queue"))
+}
+
+fn kept_queue_keeps_volumes(queue: &Queue) -> Option<FieldError> {
+    let volumes = queue.spec.broker.as_ref()?.storage.deletion_policy;
+    let keys = ["spec", "broker", "storage", "deletionPolicy"];
+    let is_lost =
+        queue.spec.deletion_policy == DeletionPolicy::Retain && volumes == VolumeDeletionPolicy::Delete;
+    is_lost.then(|| wrong(&keys, "is Delete".into(), "Retain, for spec.deletionPolicy is Retain"))
 }
 
 /// The relations inside a BrokerSpec that stands under `keys`.

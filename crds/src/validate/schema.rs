@@ -32,8 +32,8 @@ impl Schema {
         Self { root, patterns }
     }
 
-    /// Everything in a value that the schema does not allow. Nulls where there is a default are removed from it, as the
-    /// API server does.
+    /// Everything in a value that the schema does not allow. What the API server reads otherwise than it is written is
+    /// changed in the value: fields that are null are left out, and `1e3` is the whole number 1000.
     pub(super) fn check(&self, value: &mut Value) -> Vec<FieldError> {
         let mut walk = Walk { patterns: &self.patterns, errors: Vec::new() };
         walk.value(&self.root, value, &FieldPath::default());
@@ -41,14 +41,11 @@ impl Schema {
     }
 }
 
-/// The schema of `metadata`, in which tools leave nulls behind.
+/// The schema of `metadata`.
 fn metadata() -> Value {
     let mut generator =
         SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true).into_generator();
     let mut schema = generator.root_schema_for::<ObjectMeta>().to_value();
-    for property in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        property["nullable"] = json!(true);
-    }
     let name =
         json!({ "type": "string", "maxLength": OBJECT_NAME_LENGTH_MAX, "pattern": OBJECT_NAME_PATTERN });
     schema["properties"]["name"] = name;
@@ -71,6 +68,28 @@ fn collect_patterns(schema: &Value, patterns: &mut BTreeMap<String, Regex>) {
     }
 }
 
+/// The whole number that stands in a value as a fraction or with an exponent.
+fn whole(value: &Value) -> Option<i64> {
+    let number = value.as_number().filter(|number| number.is_f64())?.as_f64()?;
+    // Beyond this not every whole number has a form of its own.
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
+}
+
+/// What tells the items of a list apart, where each may stand in it once.
+fn ids(schema: &Value, items: &[Value]) -> Option<Vec<Vec<Value>>> {
+    match schema["x-kubernetes-list-type"].as_str() {
+        Some("set") => Some(items.iter().map(|item| vec![item.clone()]).collect()),
+        Some("map") => {
+            let keys = schema["x-kubernetes-list-map-keys"].as_array()?;
+            let of = |item: &Value| {
+                keys.iter().map(|key| item[key.as_str().unwrap_or_default()].clone()).collect()
+            };
+            Some(items.iter().map(of).collect())
+        }
+        _ => None,
+    }
+}
+
 struct Walk<'a> {
     patterns: &'a BTreeMap<String, Regex>,
     errors: Vec<FieldError>,
@@ -83,6 +102,9 @@ impl Walk<'_> {
 
     fn value(&mut self, schema: &Value, value: &mut Value, path: &FieldPath) {
         let int_or_string = schema["x-kubernetes-int-or-string"] == true;
+        if let Some(number) = whole(value).filter(|_| int_or_string || schema["type"] == "integer") {
+            *value = number.into();
+        }
         match (schema["type"].as_str(), value) {
             (Some("object"), Value::Object(entries)) => self.object(schema, entries, path),
             (Some("array"), Value::Array(items)) => self.array(schema, items, path),
@@ -92,7 +114,9 @@ impl Walk<'_> {
             }
             (Some("boolean"), Value::Bool(_)) => {}
             (None, Value::String(text)) if int_or_string => self.text(schema, text, path),
-            (None, Value::Number(number)) if int_or_string && number.is_i64() => {}
+            (None, Value::Number(number)) if int_or_string && number.is_i64() => {
+                self.integer(schema, number.as_i64(), path)
+            }
             // A type that says nothing of its content, such as the managed fields in `metadata`.
             (None, _) if !int_or_string => {}
             (_, value) => self.refuse(path, format!("is {}", words::found(value)), words::allowed(schema)),
@@ -105,13 +129,11 @@ impl Walk<'_> {
         }
         let known = schema["properties"].as_object();
         let others = schema.get("additionalProperties");
-        entries.retain(|key, value| {
-            let property = known.and_then(|known| known.get(key));
-            !value.is_null() || !property.is_some_and(|p| p.get("default").is_some() || p["nullable"] == true)
-        });
+        let property = |key: &String| known.and_then(|known| known.get(key)).or(others);
+        entries.retain(|key, value| !value.is_null() || property(key).is_none());
         for (key, value) in &mut *entries {
             let field = path.join(Step::Key(key.clone()));
-            match known.and_then(|known| known.get(key)).or(others) {
+            match property(key) {
                 Some(property) => self.value(property, value, &field),
                 // What the definition does not describe of an object without any fields is not ours to judge.
                 None if known.is_none() => {}
@@ -136,12 +158,10 @@ impl Walk<'_> {
         for (index, item) in items.iter_mut().enumerate() {
             self.value(&schema["items"], item, &path.join(Step::Index(index)));
         }
-        if schema["x-kubernetes-list-type"] == "set" {
-            let doubled = (1..items.len()).find(|&index| items[..index].contains(&items[index]));
-            if let Some(index) = doubled {
-                let problem = format!("{} stands in the list twice", items[index]);
-                self.refuse(&path.join(Step::Index(index)), problem, "each item once");
-            }
+        let Some(ids) = ids(schema, items) else { return };
+        if let Some(index) = (1..ids.len()).find(|&index| ids[..index].contains(&ids[index])) {
+            let problem = format!("{} stands in the list twice", words::listed(&ids[index]));
+            self.refuse(&path.join(Step::Index(index)), problem, "each item once");
         }
     }
 

@@ -1,9 +1,10 @@
 //! The status of a Broker: pure, from everything that was seen and done in one look. No counts that move by themselves, no times
 //! but those of certificates: each change of it is a write.
 
-use cmq_crds::broker::status::{BrokerStatus, Rollout, StorageStatus};
+use cmq_crds::broker::status::{BrokerStatus, CertificatesStatus, Endpoint, Rollout, StorageStatus};
 use cmq_crds::broker::{Broker, BrokerSpec};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::certificates::Standing;
 use super::cluster;
@@ -14,7 +15,7 @@ use super::volumes::{ClaimView, Growth};
 use crate::admin::BrokerInfo;
 use crate::condition::{ConditionType, Finding, State, merge};
 use crate::labels;
-use crate::names::{self, CLIENT_PORT};
+use crate::names::{self, ADMIN_PORT, ADMIN_PORT_NAME, CLIENT_PORT, CLIENT_PORT_NAME};
 use crate::reason::Reason;
 
 /// Bytes of what a pod said that are shown.
@@ -63,12 +64,10 @@ pub(super) fn status(broker: &Broker, look: &Look<'_>, now: Timestamp) -> Broker
     let wanted = if spec.stopped { 0 } else { spec.replicas };
     let updated = look.pods.iter().filter(|pod| pod.ready && is_new(pod, look)).count();
     let scheme = if spec.tls.client.is_some() { "https" } else { "http" };
-    let version = look
-        .infos
-        .iter()
-        .find_map(|(_, info)| info.as_ref().ok())
-        .map(|info| info.version.clone())
-        .filter(|version| !version.is_empty());
+    let told = look.infos.iter().find_map(|(_, info)| info.as_ref().ok());
+    let said = |of: fn(&BrokerInfo) -> &String| told.map(of).filter(|text| !text.is_empty()).cloned();
+    let address = format!("{scheme}://{}:{CLIENT_PORT}", names::client_host(name, namespace));
+    let admin = format!("https://{}.{namespace}.svc:{ADMIN_PORT}", names::pods_service(name));
     let smallest = look.claims.iter().filter(|claim| claim.bound).min_by_key(|claim| claim.capacity);
     let rolling = matches!(&look.roll, Some(step) if *step != roll::Step::Settled);
     BrokerStatus {
@@ -77,8 +76,13 @@ pub(super) fn status(broker: &Broker, look: &Look<'_>, now: Timestamp) -> Broker
         replicas: Some(count(look.pods.iter().filter(|pod| !pod.ending).count())),
         ready_replicas: Some(count(updated)),
         selector: Some(labels::selector_text(name)),
-        address: Some(format!("{scheme}://{}:{CLIENT_PORT}", names::client_host(name, namespace))),
-        version: version.or(before.version),
+        address: Some(address.clone()),
+        endpoints: vec![
+            Endpoint { name: CLIENT_PORT_NAME.into(), address },
+            Endpoint { name: ADMIN_PORT_NAME.into(), address: admin },
+        ],
+        version: said(|info| &info.version).or(before.version),
+        cluster_id: said(|info| &info.cluster_id).or(before.cluster_id),
         queues: Some(count(look.queues)),
         rollout: look.set.as_ref().filter(|_| rolling && wanted > 0).map(|set| Rollout {
             target_revision: set.update.clone(),
@@ -89,12 +93,20 @@ pub(super) fn status(broker: &Broker, look: &Look<'_>, now: Timestamp) -> Broker
             requested: spec.storage.size.clone(),
             smallest_capacity: smallest.map(|claim| claim.capacity_text.clone()),
         }),
-        certificates_expire: look
-            .certificates
-            .expire
-            .map(|end| end.to_string())
-            .or(before.certificates_expire),
+        certificates: ends(spec, look, before.certificates.unwrap_or_default()),
     }
+}
+
+/// When certificates end, as far as it is known.
+fn ends(spec: &BrokerSpec, look: &Look<'_>, before: CertificatesStatus) -> Option<CertificatesStatus> {
+    let infos = look.infos.iter().filter_map(|(_, info)| info.as_ref().ok());
+    let client = infos.filter_map(|info| info.tls.client.as_ref()).map(|leaf| leaf.not_after_ms).min();
+    let client = client.and_then(|end| Timestamp::from_millisecond(end).ok()).map(Time);
+    let found = CertificatesStatus {
+        internal_not_after: look.certificates.expire.map(Time).or(before.internal_not_after),
+        client_not_after: client.or(before.client_not_after).filter(|_| spec.tls.client.is_some()),
+    };
+    (found != CertificatesStatus::default()).then_some(found)
 }
 
 fn count(number: usize) -> i32 {

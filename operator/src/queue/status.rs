@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cmq_crds::broker::Broker;
+use cmq_crds::queue::status::EffectiveAttributes;
 use cmq_crds::queue::{Queue, QueueStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -48,10 +49,23 @@ pub(super) fn status(queue: &Queue, found: &Found<'_>, now: Timestamp) -> QueueS
         conditions: condition::merge(&before.conditions, &findings, generation, now),
         broker: broker.map(|_| broker_of(queue).to_string()),
         address: broker.map(|broker| address(broker, queue)),
+        queue_name: broker.map(|_| queue.wire_name().to_owned()),
+        attributes: attributes(queue, found.verdict).or(before.attributes),
         backlog: coarse.as_ref().filter(|_| broker.is_some()).map(|coarse| coarse.backlog),
         oldest: coarse.filter(|_| broker.is_some()).and_then(|coarse| coarse.oldest),
         replicas: own.and_then(|status| status.replicas),
         selector: own.and_then(|status| status.selector.clone()),
+    }
+}
+
+/// The attributes that the broker has just taken, if it took any.
+fn attributes(queue: &Queue, verdict: &Verdict) -> Option<EffectiveAttributes> {
+    match (verdict.kind, verdict.reason) {
+        (Kind::Settled, _) => Some(EffectiveAttributes::of(&queue.spec, true)),
+        (_, Reason::DeadLetterQueueMissing) if verdict.reachable == Some(true) => {
+            Some(EffectiveAttributes::of(&queue.spec, false))
+        }
+        _ => None,
     }
 }
 

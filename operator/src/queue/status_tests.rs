@@ -105,6 +105,8 @@ fn own_pods_and_tls_show() {
     assert_eq!((shown.replicas, shown.selector.as_deref()), (Some(1), Some("a=b")));
     assert_eq!(shown.address.as_deref(), Some("https://orders-cmq.shop.svc:9324"));
     assert_eq!((shown.backlog, shown.oldest.as_deref()), (Some(1_200), Some("3h")));
+    assert_eq!(shown.queue_name.as_deref(), Some("orders"));
+    assert_eq!(shown.attributes, Some(EffectiveAttributes::of(&orders.spec, true)));
     // The address of a Broker that does not consent is nobody's business.
     let denied = Verdict::user_error(Reason::NamespaceNotAllowed, "");
     assert_eq!(status(&orders, &found(&denied, &own), at(10)).address, None);

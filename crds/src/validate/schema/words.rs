@@ -26,6 +26,11 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{cut:?}… ({} characters)", text.chars().count())
 }
 
+/// The values by which an item of a list is known.
+pub(super) fn listed(id: &[Value]) -> String {
+    id.iter().map(Value::to_string).collect::<Vec<_>>().join(" and ")
+}
+
 /// What a schema allows.
 pub(super) fn allowed(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
@@ -45,7 +50,7 @@ pub(super) fn allowed(schema: &Value) -> String {
         },
         Some("object") => object(schema),
         _ if schema["x-kubernetes-int-or-string"] == true => {
-            format!("a whole number, or text{}", form(schema))
+            format!("{}, or text{}", integer(schema), form(schema))
         }
         _ => "anything".into(),
     }
@@ -54,6 +59,7 @@ pub(super) fn allowed(schema: &Value) -> String {
 fn integer(schema: &Value) -> String {
     match (schema["minimum"].as_i64(), schema["maximum"].as_i64()) {
         (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+        (Some(least), None) => format!("a whole number of at least {least}"),
         _ => "a whole number".into(),
     }
 }
