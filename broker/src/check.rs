@@ -6,14 +6,34 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::config::CheckOutput;
-use crate::manifests::{self, DeclaredQueue, ManifestError, Problem};
+use crate::manifests::{self, ManifestError, Manifests, Problem};
 
 /// Something in a manifest is wrong.
 const WRONG: u8 = 1;
 /// A file cannot be read.
 const UNREADABLE: u8 = 2;
 
-type Verdict = Result<Vec<DeclaredQueue>, ManifestError>;
+type Verdict = Result<Found, ManifestError>;
+
+/// What right files hold.
+struct Found {
+    queues: usize,
+    brokers: usize,
+    /// What a cluster would report although a broker that runs alone takes it.
+    warnings: Vec<String>,
+}
+
+impl From<Manifests> for Found {
+    fn from(manifests: Manifests) -> Self {
+        let brokers = manifests.brokers();
+        let queues = manifests.into_queues();
+        Self {
+            queues: queues.len(),
+            brokers,
+            warnings: queues.into_iter().flat_map(|queue| queue.cluster_warnings).collect(),
+        }
+    }
+}
 
 /// Checks each path by itself, as the start of a broker would, and prints what is wrong. Exits with 0, 1 for a wrong manifest
 /// and 2 for one that cannot be read.
@@ -21,7 +41,7 @@ pub fn run(paths: &[PathBuf], output: CheckOutput) -> ExitCode {
     let mut codes = Vec::new();
     let mut reports = Vec::new();
     for path in paths {
-        let verdict = manifests::load(path);
+        let verdict = manifests::load(path).map(Found::from);
         codes.push(code(&verdict));
         match output {
             CheckOutput::Text => print(path, &verdict),
@@ -49,10 +69,10 @@ fn code(verdict: &Verdict) -> u8 {
 
 fn print(path: &Path, verdict: &Verdict) {
     match verdict {
-        Ok(queues) => {
-            println!("{}: {} queues, all right", path.display(), queues.len());
-            for warning in queues.iter().filter_map(|queue| queue.cluster_warning.as_ref()) {
-                println!("{}: {warning}", path.display());
+        Ok(found) => {
+            println!("{}: {} queues, {} brokers, all right", path.display(), found.queues, found.brokers);
+            for warning in &found.warnings {
+                println!("{warning}");
             }
         }
         Err(error) => eprintln!("{error}"),
@@ -61,21 +81,18 @@ fn print(path: &Path, verdict: &Verdict) {
 
 fn report(path: &Path, verdict: &Verdict) -> Value {
     let empty = json!([]);
-    let (queues, warnings, problems, error) = match verdict {
-        Ok(queues) => {
-            let warnings = queues.iter().filter_map(|queue| queue.cluster_warning.as_deref()).collect();
-            (queues.len(), warnings, empty, Value::Null)
-        }
-        Err(ManifestError::Invalid(problems)) => {
-            (0, empty, problems.iter().map(problem).collect(), Value::Null)
-        }
-        Err(error) => (0, empty.clone(), empty, json!(error.to_string())),
+    let (problems, error) = match verdict {
+        Ok(_) => (empty, Value::Null),
+        Err(ManifestError::Invalid(problems)) => (problems.iter().map(problem).collect(), Value::Null),
+        Err(error) => (empty, json!(error.to_string())),
     };
+    let found = verdict.as_ref().ok();
     json!({
         "path": path.display().to_string(),
         "ok": verdict.is_ok(),
-        "queues": queues,
-        "warnings": warnings,
+        "queues": found.map_or(0, |found| found.queues),
+        "brokers": found.map_or(0, |found| found.brokers),
+        "warnings": found.map_or(&[][..], |found| &found.warnings),
         "problems": problems,
         "error": error,
     })
@@ -104,7 +121,8 @@ mod tests {
             "apiVersion: cmq.dev/v1alpha1\nkind: Queue\nmetadata: {name: a}\nspec:\n  broker: {}\n  delaySeconds: -1\n",
         )
         .unwrap();
-        let verdict = manifests::load(&path);
+        let load = |path: &Path| manifests::load(path).map(Found::from);
+        let verdict = load(&path);
         assert_eq!(code(&verdict), WRONG);
         let found = report(&path, &verdict);
         assert_eq!(
@@ -119,11 +137,21 @@ mod tests {
                 "allowed": "a whole number from 0 to 3600"
             }])
         );
-        let missing = manifests::load(&dir.path().join("b.yaml"));
+        let missing = load(&dir.path().join("b.yaml"));
         assert_eq!(code(&missing), UNREADABLE);
         assert!(report(&path, &missing)["error"].is_string());
         std::fs::write(&path, "").unwrap();
-        let empty = manifests::load(&path);
+        let empty = load(&path);
         assert_eq!((code(&empty), &report(&path, &empty)["ok"]), (0, &json!(true)));
+        std::fs::write(
+            &path,
+            "apiVersion: cmq.dev/v1alpha1\nkind: Broker\nmetadata: {name: a}\nspec: {}\n---\napiVersion: cmq.dev/v1alpha1\nkind: \
+             Queue\nmetadata: {name: a}\nspec: {broker: {}}\n",
+        )
+        .unwrap();
+        let both = report(&path, &load(&path));
+        assert_eq!((&both["ok"], &both["queues"], &both["brokers"]), (&json!(true), &json!(1), &json!(1)));
+        let warning = both["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("Queue a in") && warning.contains("NameConflict"), "{warning}");
     }
 }

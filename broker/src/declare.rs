@@ -161,8 +161,12 @@ impl Declarer {
             let owner = REALM.owner(namespace, object);
             by_owner.get(&*owner).or_else(|| by_name.get(name)).cloned()
         })?;
+        let brokers = manifests.brokers();
+        if brokers > 0 {
+            tracing::info!(brokers, "manifests hold Brokers; a broker that runs alone ignores them");
+        }
         let queues = manifests.into_queues();
-        for warning in queues.iter().filter_map(|queue| queue.cluster_warning.as_ref()) {
+        for warning in queues.iter().flat_map(|queue| &queue.cluster_warnings) {
             tracing::warn!("{warning}");
         }
         if queues.iter().any(|queue| queue.ignored_placement) {

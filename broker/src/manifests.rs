@@ -1,10 +1,12 @@
-//! Queues declared by files: the same objects that a cluster takes, read, checked and put in order.
+//! Queues declared by files: the same objects that a cluster takes, read, checked and put in order. Brokers are checked too, and
+//! then of no use: where queues run is a cluster's affair.
 //!
 //! Reads files and nothing else; what the declarations mean for the queues that exist is the caller's to work out.
 
 use std::path::{Path, PathBuf};
 
-use cmq_crds::queue::DeletionPolicy;
+use cmq_crds::broker::Broker;
+use cmq_crds::queue::{DeletionPolicy, Queue};
 use cmq_engine::attributes::{DeadLetterRule, QueueAttributes, QueueKind};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -12,6 +14,8 @@ pub use attributes::deletion;
 pub use document::DEPTH_MAX;
 pub use error::{ManifestError, Problem};
 pub use sent::SentQueue;
+
+use object::{Declared, Object};
 
 mod attributes;
 mod document;
@@ -49,18 +53,18 @@ pub struct DeclaredQueue {
     /// The object says where and on what pods the queue runs, which means nothing to a broker that runs alone.
     pub ignored_placement: bool,
     /// Why a cluster would report this object although this broker takes it.
-    pub cluster_warning: Option<String>,
+    pub cluster_warnings: Vec<String>,
 }
 
 /// Reads a file, or all `*.yaml`, `*.yml` and `*.json` files of a directory in the order of their names, hidden ones and
-/// directories aside. Dead-letter queues come before their sources, otherwise the order of the files is kept.
+/// directories aside.
 ///
 /// # Errors
 ///
 /// A file that cannot be read or is too large; or everything that is wrong in the files, each with file, line, field and
 /// what is allowed there. Nothing is declared then.
-pub fn load(path: &Path) -> Result<Vec<DeclaredQueue>, ManifestError> {
-    Ok(parse(&read(path)?)?.into_queues())
+pub fn load(path: &Path) -> Result<Manifests, ManifestError> {
+    parse(&read(path)?)
 }
 
 /// What the files said when they were read.
@@ -101,13 +105,15 @@ pub fn read(path: &Path) -> Result<Texts, ManifestError> {
 /// Everything that is wrong in them.
 pub fn parse(texts: &Texts) -> Result<Manifests, ManifestError> {
     let mut objects = Vec::new();
+    let mut brokers = Vec::new();
     let mut problems = Vec::new();
     for (file, text) in &texts.0 {
         match document::parse(text) {
             Ok(documents) => {
                 for document in documents {
                     match object::read(file, document) {
-                        Ok(object) => objects.push(object),
+                        Ok(Declared::Queue(object)) => objects.push(object),
+                        Ok(Declared::Broker(broker)) => brokers.push(broker),
                         Err(found) => problems.extend(found),
                     }
                 }
@@ -117,15 +123,20 @@ pub fn parse(texts: &Texts) -> Result<Manifests, ManifestError> {
     }
     // A reference to an object that could not be read would be reported as missing: first things first.
     if problems.is_empty() {
-        problems = resolve::problems(&objects);
+        problems = resolve::problems(&objects, &brokers);
     }
-    if problems.is_empty() { Ok(Manifests { objects }) } else { Err(ManifestError::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(Manifests { objects, brokers })
+    } else {
+        Err(ManifestError::Invalid(problems))
+    }
 }
 
 /// Objects that are right, by themselves and together.
 #[derive(Debug)]
 pub struct Manifests {
-    objects: Vec<object::Object>,
+    objects: Vec<Object<Queue>>,
+    brokers: Vec<Object<Broker>>,
 }
 
 /// A queue that exists already, as far as manifests cannot change it.
@@ -147,17 +158,22 @@ impl Manifests {
         &self,
         existing: impl Fn(&str, &str, &str) -> Option<Existing>,
     ) -> Result<(), ManifestError> {
-        let changed = |object: &object::Object| {
-            let found = existing(object.namespace(), object.name(), object.queue.wire_name())?;
+        let changed = |object: &Object<Queue>| {
+            let found = existing(object.namespace(), object.name(), object.resource.wire_name())?;
             Some(object.changes(&found))
         };
         let problems: Vec<Problem> = self.objects.iter().filter_map(changed).flatten().collect();
         if problems.is_empty() { Ok(()) } else { Err(ManifestError::Invalid(problems)) }
     }
 
-    /// The queues, dead-letter queues before their sources.
+    /// How many Brokers there are.
+    pub fn brokers(&self) -> usize {
+        self.brokers.len()
+    }
+
+    /// The queues, dead-letter queues before their sources, otherwise in the order of the files.
     pub fn into_queues(self) -> Vec<DeclaredQueue> {
-        resolve::in_order(self.objects)
+        resolve::in_order(self.objects, &self.brokers)
     }
 }
 

@@ -1,9 +1,10 @@
-//! One object of a file: is it a Queue, and a right one?
+//! One object of a file: is it a Queue or a Broker, and a right one?
 
 use std::path::{Path, PathBuf};
 
+use cmq_crds::broker::Broker;
 use cmq_crds::queue::Queue;
-use cmq_crds::validate::{self, FieldError, FieldPath, Step};
+use cmq_crds::validate::{self, FieldError, FieldPath, Kind, Step};
 use cmq_crds::{GROUP, VERSION};
 use serde_json::Value;
 
@@ -13,48 +14,59 @@ use super::{Existing, Problem, attributes};
 /// The namespace of an object that names none.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// A Queue and where it stands.
+/// What a document declares.
 #[derive(Debug)]
-pub(super) struct Object {
-    pub(super) queue: Queue,
+pub(super) enum Declared {
+    /// A queue.
+    Queue(Object<Queue>),
+    /// Pods that serve queues, which means nothing to a broker that runs alone.
+    Broker(Object<Broker>),
+}
+
+/// An object and where it stands.
+#[derive(Debug)]
+pub(super) struct Object<K> {
+    pub(super) resource: K,
     file: PathBuf,
     node: Node,
 }
 
-impl Object {
+impl<K: Kind> Object<K> {
     /// `metadata.name`.
     pub(super) fn name(&self) -> &str {
-        self.queue.metadata.name.as_deref().unwrap_or_default()
+        self.resource.metadata().name.as_deref().unwrap_or_default()
     }
 
     /// `metadata.namespace`, or the one that stands for none.
     pub(super) fn namespace(&self) -> &str {
-        self.queue.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
-    }
-
-    /// The namespace and name of the Broker that the queue is on: another's, or that of its own pods.
-    pub(super) fn broker(&self) -> (&str, &str) {
-        match &self.queue.spec.broker_ref {
-            Some(broker) => (broker.namespace.as_deref().unwrap_or(self.namespace()), &broker.name),
-            None => (self.namespace(), self.name()),
-        }
+        self.resource.metadata().namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
     }
 
     /// The object and its place, for people.
     pub(super) fn source(&self) -> String {
-        format!("Queue {} in {}:{}", self.name(), self.file.display(), self.node.line())
-    }
-
-    /// What this object would change of a queue that exists, and may not.
-    pub(super) fn changes(&self, existing: &Existing) -> Vec<Problem> {
-        let errors = changes(&self.queue, existing);
-        errors.into_iter().map(|error| locate(&self.file, &self.node, error)).collect()
+        format!("{} {} in {}:{}", K::NAME, self.name(), self.file.display(), self.node.line())
     }
 
     /// A problem with one of the object's fields.
     pub(super) fn problem(&self, keys: &[&str], problem: String, allowed: impl Into<String>) -> Problem {
         let path = FieldPath(keys.iter().map(|key| Step::Key((*key).to_owned())).collect());
         locate(&self.file, &self.node, FieldError { path, problem, allowed: allowed.into() })
+    }
+}
+
+impl Object<Queue> {
+    /// The namespace and name of the Broker that the queue is on: another's, or that of its own pods.
+    pub(super) fn broker(&self) -> (&str, &str) {
+        match &self.resource.spec.broker_ref {
+            Some(broker) => (broker.namespace.as_deref().unwrap_or(self.namespace()), &broker.name),
+            None => (self.namespace(), self.name()),
+        }
+    }
+
+    /// What this object would change of a queue that exists, and may not.
+    pub(super) fn changes(&self, existing: &Existing) -> Vec<Problem> {
+        let errors = changes(&self.resource, existing);
+        errors.into_iter().map(|error| locate(&self.file, &self.node, error)).collect()
     }
 }
 
@@ -68,15 +80,19 @@ pub(super) fn changes(queue: &Queue, existing: &Existing) -> Vec<FieldError> {
     validate::validate_change(&before, queue)
 }
 
-/// Reads a document as a Queue.
-pub(super) fn read(file: &Path, node: Node) -> Result<Object, Vec<Problem>> {
+/// Reads a document as the kind that it says it is.
+pub(super) fn read(file: &Path, node: Node) -> Result<Declared, Vec<Problem>> {
     let value = node.value();
-    let parsed = match foreign(&value) {
-        Some(error) => Err(vec![error]),
-        None => validate::parse(value),
-    };
-    match parsed {
-        Ok(queue) => Ok(Object { queue, file: file.to_owned(), node }),
+    match foreign(&value) {
+        Some(error) => Err(vec![locate(file, &node, error)]),
+        None if value["kind"] == Broker::NAME => read_as(file, node, value).map(Declared::Broker),
+        None => read_as(file, node, value).map(Declared::Queue),
+    }
+}
+
+fn read_as<K: Kind>(file: &Path, node: Node, value: Value) -> Result<Object<K>, Vec<Problem>> {
+    match validate::parse(value) {
+        Ok(resource) => Ok(Object { resource, file: file.to_owned(), node }),
         Err(errors) => {
             let mut problems: Vec<Problem> =
                 errors.into_iter().map(|error| locate(file, &node, error)).collect();
@@ -86,7 +102,7 @@ pub(super) fn read(file: &Path, node: Node) -> Result<Object, Vec<Problem>> {
     }
 }
 
-/// Why a document is no Queue at all: the fields of another kind are not worth a word.
+/// Why a document is of no kind that is known here: its fields are not worth a word.
 fn foreign(value: &Value) -> Option<FieldError> {
     let only = |key: &str, problem: String, allowed: &str| {
         let path = FieldPath(vec![Step::Key(key.to_owned())]);
@@ -100,11 +116,14 @@ fn foreign(value: &Value) -> Option<FieldError> {
         });
     };
     let version = format!("{GROUP}/{VERSION}");
+    let kinds = [Queue::NAME, Broker::NAME];
     match (object.get("apiVersion"), object.get("kind")) {
         (None, _) => only("apiVersion", "is missing".into(), &version),
         (Some(found), _) if *found != version => only("apiVersion", format!("is {found}"), &version),
-        (_, None) => only("kind", "is missing".into(), "Queue"),
-        (_, Some(found)) if found != "Queue" => only("kind", format!("is {found}"), "Queue"),
+        (_, None) => only("kind", "is missing".into(), &kinds.join(" or ")),
+        (_, Some(found)) if kinds.iter().all(|kind| found != kind) => {
+            only("kind", format!("is {found}"), &kinds.join(" or "))
+        }
         (Some(_), Some(_)) => None,
     }
 }

@@ -4,7 +4,7 @@ use cmq_crds::queue::DeletionPolicy;
 use cmq_engine::attributes::{DeadLetterRule, DeduplicationScope, QueueAttributes, QueueKind};
 use proptest::prelude::*;
 
-use super::{DeclaredQueue, FILE_BYTES_MAX, ManifestError, load};
+use super::{DeclaredQueue, FILE_BYTES_MAX, ManifestError, Manifests, load};
 
 /// The queue `name` on a shared Broker, with further lines of the spec.
 fn queue(name: &str, spec: &str) -> String {
@@ -23,6 +23,7 @@ fn load_files(files: &[(&str, &str)]) -> Result<Vec<DeclaredQueue>, String> {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     load(folder.path())
+        .map(Manifests::into_queues)
         .map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
 }
 
@@ -52,7 +53,7 @@ fn example(name: &str) -> PathBuf {
 #[test]
 fn the_quickstart_declares_two_queues() {
     let path = example("quickstart.yaml");
-    let queues = load(&path).unwrap();
+    let queues = load(&path).unwrap().into_queues();
     let [dead, orders] = queues.as_slice() else { panic!("{queues:?}") };
     assert_eq!((dead.name.as_str(), orders.name.as_str()), ("orders-dead", "orders"));
     assert_eq!(orders.dead_letter, Some(("orders-dead".into(), DeadLetterRule::MaxReceiveCount(5))));
@@ -66,7 +67,7 @@ fn the_quickstart_declares_two_queues() {
         (DeletionPolicy::Retain, DeletionPolicy::DeleteIfEmpty)
     );
     assert_eq!((dead.ignored_placement, orders.ignored_placement), (true, false));
-    assert_eq!((&dead.cluster_warning, &orders.cluster_warning), (&None, &None));
+    assert!(dead.cluster_warnings.is_empty() && orders.cluster_warnings.is_empty());
     let place = format!("in {}:", path.display());
     assert!(
         orders.source.starts_with("Queue orders ") && orders.source.contains(&place),
@@ -206,14 +207,57 @@ fn other_objects_are_refused() {
             "a.yaml:1: apiVersion: is \"cmq.dev/v1\"",
             "cmq.dev/v1alpha1",
         ),
-        ("# text\napiVersion: cmq.dev/v1alpha1\nkind: Topic\n", "a.yaml:3: kind: is \"Topic\"", "Queue"),
-        ("apiVersion: cmq.dev/v1alpha1\n", "a.yaml:1: kind: is missing", "Queue"),
+        (
+            "# text\napiVersion: cmq.dev/v1alpha1\nkind: Topic\n",
+            "a.yaml:3: kind: is \"Topic\"",
+            "Queue or Broker",
+        ),
+        ("apiVersion: cmq.dev/v1alpha1\n", "a.yaml:1: kind: is missing", "Queue or Broker"),
         ("kind: Queue\n", "a.yaml:1: apiVersion: is missing", "cmq.dev/v1alpha1"),
         ("- a list\n", "a.yaml:1: (the object): is not a set of fields", "metadata"),
         ("text\n", "a.yaml:1: (the object): is not a set of fields", "metadata"),
     ] {
         check_error(&[("a.yaml", text)], &[(start, part)]);
     }
+}
+
+/// The Broker `name`, with further lines of the object.
+fn broker(name: &str, spec: &str) -> String {
+    format!("apiVersion: cmq.dev/v1alpha1\nkind: Broker\nmetadata:\n  name: {name}\nspec: {spec}\n")
+}
+
+#[test]
+fn brokers_are_checked_and_then_ignored() {
+    let shared = broker("shared", "{storage: {size: 20Gi}}");
+    let files = [("a.yaml", format!("{shared}---\n{}", queue("orders", "")))];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    check(&files, &["orders"]);
+    assert!(load_files(&files).unwrap()[0].cluster_warnings.is_empty());
+    check(&[("a.yaml", &shared)], &[]);
+    // Queues and Brokers may share a name, two Brokers of one namespace may not.
+    check(&[("a.yaml", &broker("orders", "{}")), ("b.yaml", &queue("orders", ""))], &["orders"]);
+    let elsewhere = shared.replace("name: shared", "name: shared\n  namespace: b");
+    check(&[("a.yaml", &shared), ("b.yaml", &elsewhere)], &[]);
+    check_error(
+        &[("a.yaml", &shared), ("b.yaml", &shared)],
+        &[(
+            "b.yaml:4: metadata.name: \"shared\" is the name of Broker shared in a.yaml:1 already",
+            "each name once",
+        )],
+    );
+    check_error(
+        &[("a.yaml", &broker("shared", "{storage: {size: 1Mi}, replica: 3}"))],
+        &[("a.yaml:5: spec.replica: unknown field", "replicas")],
+    );
+    check_error(
+        &[("a.yaml", &broker("shared", "{storage: {size: 1Mi}}"))],
+        &[("a.yaml:5: spec.storage.size: is \"1Mi\"", "at least 1Gi")],
+    );
+    // Pods of its own would have the name of pods that are there.
+    let own = queue("orders", "").replace("brokerRef: {name: shared}", "broker: {}");
+    let taken = load_files(&[("a.yaml", &own), ("b.yaml", &broker("orders", "{}"))]).unwrap();
+    let [warning] = taken[0].cluster_warnings.as_slice() else { panic!("{taken:?}") };
+    assert!(warning.contains("Broker orders in") && warning.contains("NameConflict"), "{warning}");
 }
 
 #[test]
@@ -334,7 +378,7 @@ fn placement_is_told_apart_and_a_broker_too_far_is_told() {
         let queues = load_files(&[("a.yaml", &text)]).unwrap();
         let queue = queues.last().unwrap();
         assert_eq!(
-            (queue.ignored_placement, queue.cluster_warning.is_some()),
+            (queue.ignored_placement, !queue.cluster_warnings.is_empty()),
             (ignored, warned),
             "{text}\n{queue:?}"
         );
@@ -399,7 +443,7 @@ proptest! {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
         match load(file.path()) {
-            Ok(queues) => prop_assert!(queues.len() <= 2),
+            Ok(manifests) => prop_assert!(manifests.into_queues().len() <= 2),
             Err(ManifestError::Invalid(problems)) => {
                 let lines = text.split('\n').count() as u64;
                 for problem in problems {
