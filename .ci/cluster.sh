@@ -14,6 +14,7 @@ step_cluster() {
     (
         eval "$("$cluster" env)"
         on_cluster "$cluster" --core
+        e2e/kinds.py --broker target/release/cmq-broker
     )
     "$cluster" down
     TAKE_DOWN=()
