@@ -10,7 +10,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cmq_engine::catalogue::CatalogueCommand;
-use cmq_engine::codec::{Reader, Writer};
+use cmq_engine::codec::{DecodeError, Reader, Writer};
 use cmq_engine::command::{Command, ENGINE_VERSION};
 use cmq_engine::limits::ENTRY_BODIES_MAX;
 use raft::eraftpb;
@@ -115,18 +115,31 @@ fn split(data: &Bytes, place: &dyn Fn() -> String) -> Result<Parts, StoreError> 
     Ok(Parts { head: data.slice(..9 + header_bytes), tail: data.slice(9 + header_bytes..) })
 }
 
-fn decode_header(head: &[u8], is_catalogue: bool) -> Result<Entry, cmq_engine::codec::DecodeError> {
+fn decode_header(head: &[u8], is_catalogue: bool, place: &dyn Fn() -> String) -> Result<Entry, StoreError> {
     let mut from = Reader::new(&head[9..], "an entry header");
-    let stamp_ms = from.int()?;
-    let engine_version = from.int32()?;
+    let broken = |error: DecodeError| damaged(place(), &error.to_string());
+    let stamp_ms = from.int().map_err(broken)?;
+    let engine_version = from.int32().map_err(broken)?;
+    // Its commands may be ones that cannot be read here.
+    if engine_version > ENGINE_VERSION {
+        let detail = format!(
+            "written for engine version {engine_version}, this broker knows {ENGINE_VERSION}: use the newer broker"
+        );
+        return Err(damaged(place(), &detail));
+    }
+    let commands = decode_commands(&mut from, is_catalogue).map_err(broken)?;
+    Ok(Entry { stamp_ms, engine_version, commands })
+}
+
+fn decode_commands(from: &mut Reader<'_>, is_catalogue: bool) -> Result<Commands, DecodeError> {
     let count = from.int()?;
     let mut shard = Vec::new();
     let mut catalogue = Vec::new();
     for _ in 0..count {
         if is_catalogue {
-            catalogue.push(CatalogueCommand::decode(&mut from)?);
+            catalogue.push(CatalogueCommand::decode(from)?);
         } else {
-            shard.push(Command::decode(&mut from)?);
+            shard.push(Command::decode(from)?);
         }
     }
     let commands = if is_catalogue { Commands::Catalogue(catalogue) } else { Commands::Shard(shard) };
@@ -134,7 +147,7 @@ fn decode_header(head: &[u8], is_catalogue: bool) -> Result<Entry, cmq_engine::c
     if commands.bodies() > ENTRY_BODIES_MAX {
         return Err(from.error());
     }
-    Ok(Entry { stamp_ms, engine_version, commands })
+    Ok(commands)
 }
 
 /// Reads an entry: its commands, and its body rows in order (empty: not needed any more).
@@ -144,15 +157,7 @@ fn decode_header(head: &[u8], is_catalogue: bool) -> Result<Entry, cmq_engine::c
 pub fn decode(data: &Bytes, is_catalogue: bool, index: u64) -> Result<(Entry, Vec<Bytes>), StoreError> {
     let place = || format!("log entry {index}");
     let parts = split(data, &place)?;
-    let entry =
-        decode_header(&parts.head, is_catalogue).map_err(|error| damaged(place(), &error.to_string()))?;
-    if entry.engine_version > ENGINE_VERSION {
-        let detail = format!(
-            "written for engine version {}, this broker knows {ENGINE_VERSION}: use the newer broker",
-            entry.engine_version
-        );
-        return Err(damaged(place(), &detail));
-    }
+    let entry = decode_header(&parts.head, is_catalogue, &place)?;
     let count = entry.commands.bodies();
     let mut lengths = parts.tail.clone();
     let mut at = 4 * count;
@@ -238,9 +243,7 @@ pub fn from_rows(
     let head = row.slice(10..);
     if !head.is_empty() {
         split(&head, &place)?;
-        let commands = decode_header(&head, is_catalogue)
-            .map_err(|error| damaged(place(), &error.to_string()))?
-            .commands;
+        let commands = decode_header(&head, is_catalogue, &place)?.commands;
         let bodies: Vec<Bytes> =
             (0..commands.bodies() as u16).map(|position| body(position).unwrap_or_default()).collect();
         let mut data = BytesMut::from(&head[..]);
@@ -304,6 +307,16 @@ mod tests {
         };
         assert_eq!(send(ENTRY_BODIES_MAX / 2).unwrap(), ENTRY_BODIES_MAX);
         assert!(matches!(send(ENTRY_BODIES_MAX / 2 + 1), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_engine_is_refused_unread() {
+        let mut header = Writer::default();
+        header.int(1).int(u64::from(ENGINE_VERSION) + 1).bytes.extend_from_slice(&[1, 0xff]);
+        let mut data = Vec::new();
+        put_header(&mut data, &header.bytes);
+        let error = decode(&data.into(), false, 1).unwrap_err().to_string();
+        assert!(error.contains("this broker knows 1: use the newer broker"), "{error}");
     }
 
     #[test]
