@@ -12,7 +12,8 @@ const OURS: [&str; 2] = ["brokers", "queues"];
 pub async fn missing(client: &Client) -> kube::Result<Vec<&'static str>> {
     let known = match client.list_api_group_resources("cmq.dev/v1alpha1").await {
         Ok(list) => list.resources,
-        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        // A group that does not exist is answered in plain text, without a reason.
+        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(error) => return Err(error),
     };
     Ok(OURS.into_iter().filter(|plural| !known.iter().any(|resource| resource.name == *plural)).collect())

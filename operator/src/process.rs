@@ -1,5 +1,6 @@
 //! The process: what is started in which order, and stopped.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,8 @@ type Stop = Shared<future::BoxFuture<'static, ()>>;
 
 /// Runs the operator until a signal, or until the Lease is lost.
 pub fn run(config: &Config) -> ExitCode {
-    let filter = match EnvFilter::builder().parse(&config.log) {
+    // Its spans would put the same fields into each of our lines once more. A filter of the user's own for it wins.
+    let filter = match EnvFilter::builder().parse(format!("kube_runtime=warn,{}", config.log)) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("--log {}: {error}", config.log);
@@ -63,7 +65,7 @@ pub fn run(config: &Config) -> ExitCode {
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match config.log_format {
-        LogFormat::Text => lines.init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     // Another library may have set it already; any will do.

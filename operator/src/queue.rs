@@ -47,6 +47,8 @@ const CONCURRENCY_MIN: u16 = 4;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Time that one look may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
+/// Wait at most before a broker that does not answer is asked about a queue again.
+const BROKER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Wait before a queue that is not empty is withdrawn again.
 const NOT_EMPTY_WAIT: Duration = Duration::from_secs(30);
 
@@ -197,8 +199,11 @@ async fn report(
 ) -> kube::Result<Action> {
     let deleting = queue.metadata.deletion_timestamp.is_some();
     let key = key_of(queue);
-    let ill = verdict.kind == Kind::Failing || verdict.reason == Reason::BrokerNotReady;
-    let failing = ill.then(|| context.queue_failures.note(&key.namespace, &key.name));
+    let failing = match (verdict.kind, verdict.reason) {
+        (Kind::Failing, _) => Some(context.queue_failures.note(&key.namespace, &key.name)),
+        (_, Reason::BrokerNotReady) => Some(context.queue_failures.waits(&key.namespace, &key.name)),
+        _ => None,
+    };
     if failing.is_none() {
         context.queue_failures.forget(&key.namespace, &key.name);
     }
@@ -215,7 +220,8 @@ async fn report(
     }
     write_status(queue, context, status).await?;
     Ok(Action::requeue(match (verdict.kind, failing) {
-        (_, Some(failing)) if verdict.kind == Kind::Failing => failing.backoff(),
+        // The desk bounds what a broker that does not answer costs; the queues should be back soon when it is.
+        (Kind::Failing, Some(failing)) => failing.backoff().min(BROKER_WAIT_MAX),
         (Kind::Settled, _) => retry::jittered(retry::SETTLED),
         (Kind::UserError, _) => retry::jittered(retry::USER_ERROR),
         (Kind::Forbidden, _) => retry::FORBIDDEN,

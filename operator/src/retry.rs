@@ -57,6 +57,16 @@ impl Failures {
         *entry
     }
 
+    /// Notes that an object waits for something that should come by itself: since when is kept, failures begin anew.
+    pub fn waits(&self, namespace: &str, name: &str) -> Failing {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = failing
+            .entry((namespace.to_owned(), name.to_owned()))
+            .or_insert(Failing { attempts: 0, since: Instant::now() });
+        entry.attempts = 0;
+        *entry
+    }
+
     /// Forgets the failures of an object that does well, or is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,6 +103,10 @@ mod tests {
             last = whole;
         }
         assert_eq!((last, failures.len()), (MOST, 1));
+        let since = failures.note("shop", "orders").since;
+        let waiting = failures.waits("shop", "orders");
+        assert_eq!((waiting.attempts, waiting.since), (0, since));
+        assert_eq!(failures.note("shop", "orders").attempts, 1);
         failures.forget("shop", "orders");
         assert!(failures.is_empty());
         assert_eq!(failures.note("shop", "orders").attempts, 1);
