@@ -1,5 +1,7 @@
 //! Commands and rows of the state machines.
 
+use std::collections::BTreeSet;
+
 use cmq_engine::attributes::{
     AttributesPatch, DeadLetterChange, DeadLetterPolicy, DeadLetterRule, DeduplicationScope, QueueAttributes,
     QueueId, QueueKind,
@@ -85,8 +87,9 @@ fn list(rows: &[(RowKey, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
+/// The rows of an input; a store has each key once.
 fn listed(input: &[u8]) -> Vec<(RowKey, &[u8])> {
-    let mut rows = Vec::new();
+    let (mut rows, mut known) = (Vec::new(), BTreeSet::new());
     let mut rest = input;
     while let [key, low, high, left @ ..] = rest {
         let Some((key, left)) = left.split_at_checked(usize::from(*key)) else { break };
@@ -98,7 +101,9 @@ fn listed(input: &[u8]) -> Vec<(RowKey, &[u8])> {
             let mut again = Vec::new();
             read.encode(&mut again);
             assert_eq!(again, key);
-            rows.push((read, row));
+            if known.insert(read) {
+                rows.push((read, row));
+            }
         }
     }
     rows
@@ -124,7 +129,9 @@ fn shard_rows(input: &[u8]) {
 
 fn catalogue_rows(input: &[u8]) {
     let mut catalogue = Catalogue::default();
-    for (key, row) in listed(input) {
+    // A catalogue writes one row a queue, whatever the queue's epoch.
+    let is_one = |key: &RowKey| !matches!(key, RowKey::Queue(QueueEpoch { epoch: 1.., .. }));
+    for (key, row) in listed(input).into_iter().filter(|(key, _)| is_one(key)) {
         if catalogue.restore(&key, row).is_err() {
             return;
         }
