@@ -82,6 +82,7 @@ fn constants() -> BTreeMap<&'static str, String> {
         ("engine::limits::RECORDS_MAX", number(engine::RECORDS_MAX)),
         ("engine::limits::LANES_MAX", number(engine::LANES_MAX)),
         ("engine::limits::DEDUPLICATION_IDS_MAX", number(engine::DEDUPLICATION_IDS_MAX)),
+        ("engine::limits::DISORDERED_CHUNKS_MAX", number(engine::DISORDERED_CHUNKS_MAX)),
         ("engine::limits::STEPS_MAX", number(engine::STEPS_MAX)),
         ("engine::limits::REMOVALS_MAX", number(engine::REMOVALS_MAX)),
         ("engine::limits::SHARDS_MAX", number(engine::SHARDS_MAX)),

@@ -21,7 +21,11 @@ fn command(dir: &Path, arguments: &[&str]) -> Command {
 fn refused(dir: &Path, arguments: &[&str]) -> String {
     let output = command(dir, arguments).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(if said.contains("Usage") { 2 } else { 1 }), "{said}");
+    assert_eq!(
+        output.status.code(),
+        Some(if said.starts_with("error: invalid value") { 2 } else { 1 }),
+        "{said}"
+    );
     said
 }
 
