@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::uninstall::Policy;
+
 /// Looks after Brokers and Queues of a Kubernetes cluster: makes the pods that a Broker asks for, and declares every Queue to
 /// its Broker.
 ///
@@ -22,14 +24,51 @@ pub struct Cli {
 
 /// What the program does beside looking after the cluster.
 #[derive(Debug, Subcommand)]
-pub enum Action {}
+pub enum Action {
+    /// Says whether the installation can work: the kinds are there, the rights suffice, somebody leads.
+    Preflight(Installation),
+    /// Makes ready for an uninstall, or says why the operator must stay.
+    Uninstall {
+        /// Which operator it is about.
+        #[command(flatten)]
+        installation: Installation,
+        /// What becomes of the Brokers and Queues that the operator looks after.
+        #[arg(long, value_enum, default_value = "refuse")]
+        policy: Policy,
+        /// Seconds for that.
+        #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+        timeout_seconds: u64,
+    },
+}
+
+/// Where an operator works, and by what Lease.
+#[derive(Clone, Debug, Args)]
+pub struct Installation {
+    /// Namespaces to look after, separated by commas. Left out, all: then the operator needs rights on the whole cluster.
+    #[arg(long, env = "CMQ_OPERATOR_WATCH_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Name of the Lease. Operators of different sets of namespaces need different ones.
+    #[arg(long, env = "CMQ_OPERATOR_LEASE_NAME", value_name = "NAME", default_value = "cmq-operator")]
+    pub lease_name: String,
+    /// Namespace that the operator runs in, where the Lease lives. Left out, that of the service account or of KUBECONFIG.
+    #[arg(long, env = "CMQ_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+impl Installation {
+    /// The namespaces to look after; none: all.
+    pub fn namespaces(&self) -> Vec<String> {
+        let names = self.watch_namespaces.iter().map(|name| name.trim().to_owned());
+        names.filter(|name| !name.is_empty()).collect()
+    }
+}
 
 /// How the operator looks after the cluster.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Namespaces to look after, separated by commas. Left out, all: then the operator needs rights on the whole cluster.
-    #[arg(long, env = "CMQ_OPERATOR_WATCH_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
-    pub watch_namespaces: Vec<String>,
+    /// Where it works, and by what Lease.
+    #[command(flatten)]
+    pub installation: Installation,
     /// Image of brokers whose spec names none.
     #[arg(long, env = "CMQ_OPERATOR_BROKER_IMAGE", value_name = "IMAGE")]
     pub broker_image: String,
@@ -42,12 +81,6 @@ pub struct Config {
     /// Whether to work only while holding a Lease, so that of several operators one works. Off: there must be one only.
     #[arg(long, env = "CMQ_OPERATOR_LEADER_ELECTION", value_name = "on|off", default_value = "on")]
     pub leader_election: Switch,
-    /// Name of the Lease. Operators of different sets of namespaces need different ones.
-    #[arg(long, env = "CMQ_OPERATOR_LEASE_NAME", value_name = "NAME", default_value = "cmq-operator")]
-    pub lease_name: String,
-    /// Namespace that the operator runs in, where the Lease lives. Left out, that of the service account or of KUBECONFIG.
-    #[arg(long, env = "CMQ_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
     /// Name of this process in the Lease and in events, best that of its pod. Left out, the name of the host.
     #[arg(long, env = "CMQ_OPERATOR_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
@@ -114,10 +147,10 @@ mod tests {
             Cli::try_parse_from([&["cmq-operator"], arguments].concat()).map(|cli| cli.run)
         };
         let config = parse(&["--broker-image", "b:1", "--watch-namespaces", "shop,pay"]).unwrap();
-        assert_eq!(config.watch_namespaces, ["shop", "pay"]);
+        assert_eq!(config.installation.watch_namespaces, ["shop", "pay"]);
         let config = parse(&["--broker-image", "b:1", "--broker-image-pull-policy", "IfNotPresent"]).unwrap();
         assert_eq!(config.broker_image_pull_policy, Some(PullPolicy::IfNotPresent));
-        assert!(config.watch_namespaces.is_empty());
+        assert!(config.installation.watch_namespaces.is_empty());
         assert!(parse(&[]).unwrap_err().to_string().contains("--broker-image"), "there is no image to guess");
     }
 }

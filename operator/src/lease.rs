@@ -31,6 +31,39 @@ pub struct Candidate {
     seen: Option<(Lease, Instant)>,
 }
 
+/// Takes a Lease whoever holds it, for this duration and without renewing it. Returns when its holder has noticed, or has
+/// stopped for want of an answer: then nobody works until the duration is over.
+///
+/// # Errors
+/// As the API server says.
+pub async fn seize(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    identity: &str,
+    duration: Duration,
+) -> kube::Result<()> {
+    let mut candidate = Candidate::new(client.clone(), namespace, name, identity);
+    loop {
+        let before = candidate.api.get_opt(name).await?;
+        let now = Instant::now();
+        let mut taken = candidate.written(&before.clone().unwrap_or_default(), identity);
+        if let Some(spec) = &mut taken.spec {
+            spec.lease_duration_seconds = Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
+        }
+        let written = match before {
+            Some(_) => candidate.api.replace(name, &PostParams::default(), &taken).await,
+            None => candidate.api.create(&PostParams::default(), &taken).await,
+        };
+        // Otherwise its holder renewed it in between: once more.
+        if candidate.won(written, now)? {
+            break;
+        }
+    }
+    sleep(DURATION).await;
+    Ok(())
+}
+
 /// The Lease was lost, or may be: another operator may work already.
 #[derive(Debug, thiserror::Error)]
 #[error("the lease {0} is lost; another operator may work already")]

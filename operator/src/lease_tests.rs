@@ -199,3 +199,23 @@ async fn of_two_who_take_an_expired_lease_one_wins() {
     let (won_a, won_b) = tokio::join!(a.try_to_take(), b.try_to_take());
     assert_eq!([won_a.unwrap(), won_b.unwrap()].into_iter().filter(|won| *won).count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seized_lease_stops_its_holder_and_waits_for_its_own_duration() {
+    let server = Server::default();
+    let mut holder = candidate(&server, "a");
+    holder.acquire().await;
+    let client = server.client();
+    let seized = seize(&client, "cmq-system", "cmq-operator", "uninstall", Duration::from_secs(100));
+    let (lost, seized) = tokio::join!(holder.hold(), seized);
+    assert!(lost.to_string().contains("lost"));
+    seized.unwrap();
+    assert_eq!(server.spec()["holderIdentity"], "uninstall");
+
+    // Nobody works while it lasts; after that, whoever waits.
+    let mut waiting = candidate(&server, "b");
+    let begun = Instant::now();
+    waiting.acquire().await;
+    assert!(begun.elapsed() >= Duration::from_secs(100), "{:?}", begun.elapsed());
+    assert_eq!(server.spec()["leaseDurationSeconds"], DURATION.as_secs());
+}

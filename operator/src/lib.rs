@@ -16,6 +16,7 @@
 //! | [`broker`], [`queue`] | the two controllers |
 //! | [`events`], [`metrics`], [`health`], [`http`] | what the operator tells about itself |
 //! | [`config`], [`process`], [`kinds`], [`lease`] | the process: flags, start and stop, one at a time |
+//! | [`errand`], [`preflight`], [`permissions`], [`uninstall`] | what the chart runs beside it: a check, and the end |
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub mod broker;
 pub mod condition;
 pub mod config;
 pub mod context;
+pub mod errand;
 pub mod events;
 pub mod finalizer;
 pub mod health;
@@ -37,11 +39,14 @@ pub mod labels;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod permissions;
 pub mod pki;
+pub mod preflight;
 pub mod process;
 pub mod queue;
 pub mod reason;
 pub mod retry;
+pub mod uninstall;
 pub mod wakes;
 pub mod watch;
 

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::https::HttpsConnector;
-use crate::config::{Config, LogFormat, PullPolicy, Switch};
+use crate::config::{Config, Installation, LogFormat, PullPolicy, Switch};
 use crate::context::{Context, Settings, SystemClock};
 use crate::health::Health;
 use crate::lease::Candidate;
@@ -94,7 +94,7 @@ async fn work(config: &Config) -> Result<(), ProcessError> {
     let addr = listener.local_addr().map_err(ProcessError::Start)?;
     tokio::spawn(http::serve(listener, health.clone(), metrics.clone()));
 
-    let (client, namespace) = client(config, &health).await?;
+    let (client, namespace) = client(&config.installation, &health).await?;
     let stop = stop().map_err(ProcessError::Start)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, namespace, "cmq-operator starts");
     let settings = settings(config, &namespace);
@@ -107,8 +107,9 @@ async fn work(config: &Config) -> Result<(), ProcessError> {
     let identity = identity(config);
     let mut candidate = None;
     if config.leader_election == Switch::On {
-        let mut waiting = Candidate::new(client.clone(), &namespace, &config.lease_name, &identity);
-        tracing::info!(lease = config.lease_name, identity, "waits for the lease");
+        let mut waiting =
+            Candidate::new(client.clone(), &namespace, &config.installation.lease_name, &identity);
+        tracing::info!(lease = config.installation.lease_name, identity, "waits for the lease");
         let acquired = future::select(Box::pin(waiting.acquire()), stop.clone()).await;
         if let Either::Right(_) = acquired {
             return Ok(());
@@ -170,10 +171,10 @@ async fn lead(
 }
 
 /// A client whose watches are noted, and the namespace that the operator runs in.
-async fn client(config: &Config, health: &Health) -> Result<(Client, String), ProcessError> {
+async fn client(installation: &Installation, health: &Health) -> Result<(Client, String), ProcessError> {
     let no_cluster = |error: &dyn std::fmt::Display| ProcessError::NoCluster(error.to_string());
     let cluster = ClientConfig::infer().await.map_err(|error| no_cluster(&error))?;
-    let namespace = config.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let namespace = installation.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
     let builder = ClientBuilder::try_from(cluster).map_err(|error| no_cluster(&error))?;
     Ok((builder.with_layer(health).build(), namespace))
 }
@@ -200,12 +201,7 @@ async fn wait_for_kinds(client: &Client, stop: Stop) -> Option<()> {
 }
 
 fn settings(config: &Config, namespace: &str) -> Settings {
-    let namespaces: Vec<_> = config
-        .watch_namespaces
-        .iter()
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect();
+    let namespaces = config.installation.namespaces();
     let policy = config.broker_image_pull_policy.map(|policy| match policy {
         PullPolicy::Always => ImagePullPolicy::Always,
         PullPolicy::IfNotPresent => ImagePullPolicy::IfNotPresent,

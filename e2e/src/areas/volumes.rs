@@ -40,7 +40,7 @@ fn refused(scene: &Scene<'_>) -> Result<()> {
     scene.kubectl.apply(&broker("1Gi").to_string())?;
     scene.settle("broker", "fixed", 60)?;
     scene.kubectl.apply(&broker("2Gi").to_string())?;
-    let seen = scene.wait_for_reason("broker", "fixed", "VolumeExpansionRefused", 30)?;
+    let seen = scene.wait_for_reason("broker", "fixed", "ResizeRefused", 30)?;
     check::that(
         kubectl::condition(&seen, "Ready").is_some_and(|ready| ready["status"] == "True"),
         "no longer Ready",
