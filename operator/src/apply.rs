@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +64,7 @@ where
     let name = object.name_any();
     let reference =
         owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
-    let existing = api.get_metadata_opt(&name).await?;
+    let existing = metadata(api, &name).await?;
     // An object of ours that vanished meanwhile must not come back under a new UID with half of what it was.
     let uid = match &existing {
         Some(existing) => Some(owned(existing.meta(), kind, &reference)?),
@@ -86,7 +87,7 @@ where
     O: Resource<DynamicType = ()>,
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let Some(existing) = api.get_metadata_opt(name).await? else { return Ok(()) };
+    let Some(existing) = metadata(api, name).await? else { return Ok(()) };
     let reference =
         owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
     let Ok(uid) = owned(existing.meta(), "", &reference) else { return Ok(()) };
@@ -94,6 +95,23 @@ where
         return Ok(());
     }
     delete(api, name, &uid, PropagationPolicy::Background).await
+}
+
+/// Metadata of an object; nothing where it, or its whole kind, does not exist.
+async fn metadata<K>(api: &Api<K>, name: &str) -> kube::Result<Option<PartialObjectMeta<K>>>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    match api.get_metadata(name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says that there is no such object or no such kind. For a kind the API server answers without a reason.
+pub fn is_absent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// Deletes exactly the object of this UID. One that is gone already is as good.
@@ -116,7 +134,7 @@ where
     };
     match api.delete(name, &parameters).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) if is_absent(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -161,7 +161,7 @@ async fn optional(
     }
     for object in wanted {
         match apply::child_at(&api, &kind.kind, broker, object).await {
-            Err(ApplyError::Api(kube::Error::Api(status))) if status.is_not_found() => {
+            Err(ApplyError::Api(error)) if apply::is_absent(&error) => {
                 let message =
                     format!("the cluster does not have the kind {} of {}", kind.kind, kind.api_version);
                 look.notes.push(Refusal::waiting(Reason::KindNotInstalled, message));

@@ -57,170 +57,150 @@ pub(super) async fn ensure(
     model: &Model<'_>,
     pods: &[Option<LoadedCertificate>],
 ) -> Result<Standing, Error> {
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), model.namespace);
+    let secrets = Api::namespaced(context.client.clone(), model.namespace);
+    let mut keeper =
+        Keeper { now: context.clock.now(), secrets, broker, model, standing: Standing::default() };
     let tls = &model.spec.tls;
-    let own_client =
-        tls.client.as_ref().filter(|client| client.secret_ref.is_none() && client.issuer_ref.is_none());
-    let mut standing = Standing::default();
+    let own_pods = tls.internal_issuer_ref.is_none();
+    let client = tls.client.as_ref();
+    let own_client = client.is_some_and(|client| client.secret_ref.is_none() && client.issuer_ref.is_none());
 
-    let authorities = match tls.internal_issuer_ref {
-        None => Some(rotate(context, &secrets, broker, model, pods, &mut standing).await?),
-        // Clients' own certificates need an authority too, where cert-manager makes only those of the pods.
-        Some(_) if own_client.is_some() => {
-            Some(rotate(context, &secrets, broker, model, &[], &mut standing).await?)
-        }
-        Some(_) => None,
+    // Where cert-manager makes the pods' certificates, those of clients may still need an authority, which no pod has to trust.
+    let authorities = match (own_pods, own_client) {
+        (true, _) => Some(keeper.rotate(pods).await?),
+        (false, true) => Some(keeper.rotate(&[]).await?),
+        (false, false) => None,
     };
-    if let (Some(authorities), None) = (&authorities, &tls.internal_issuer_ref) {
-        let (name, dns) = (names::tls_secret(model.name), pod_names(model.name, model.namespace));
-        leaf(context, &secrets, broker, model, authorities, name, &dns, &mut standing).await?;
-    } else {
-        issued(&secrets, &names::tls_secret(model.name), &["tls.crt", "tls.key", "ca.crt"], &mut standing)
-            .await?;
-        issued(
-            &secrets,
-            &names::operator_tls_secret(model.name),
-            &["tls.crt", "tls.key", "ca.crt"],
-            &mut standing,
-        )
-        .await?;
+    let pods_secret = names::tls_secret(model.name);
+    match authorities.as_ref().filter(|_| own_pods) {
+        Some(authorities) => {
+            keeper.leaf(authorities, pods_secret, &pod_names(model.name, model.namespace)).await?;
+        }
+        None => {
+            keeper.issued(&pods_secret, &["tls.crt", "tls.key", "ca.crt"]).await?;
+            keeper.issued(&names::operator_tls_secret(model.name), &["tls.crt", "tls.key", "ca.crt"]).await?;
+        }
     }
     let client_secret = names::client_tls_secret(model.name);
-    match (&tls.client, &authorities) {
-        (Some(_), Some(authorities)) if own_client.is_some() => {
-            let dns = client_names(model.name, model.namespace);
-            leaf(context, &secrets, broker, model, authorities, client_secret, &dns, &mut standing).await?;
+    match (client, authorities.as_ref().filter(|_| own_client)) {
+        (Some(_), Some(authorities)) => {
+            keeper.leaf(authorities, client_secret, &client_names(model.name, model.namespace)).await?;
         }
-        (Some(client), _) => {
+        (Some(client), None) => {
             let given = client.secret_ref.as_ref().map(|secret| secret.name.clone());
-            issued(&secrets, &given.unwrap_or(client_secret), &["tls.crt", "tls.key"], &mut standing).await?;
+            keeper.issued(&given.unwrap_or(client_secret), &["tls.crt", "tls.key"]).await?;
         }
-        (None, _) => crate::apply::remove(&secrets, broker, &client_secret).await?,
+        (None, _) => crate::apply::remove(&keeper.secrets, broker, &client_secret).await?,
     }
-    Ok(standing)
+    Ok(keeper.standing)
 }
 
-/// The authorities after the next step of their rotation.
-async fn rotate(
-    context: &Context,
-    secrets: &Api<Secret>,
-    broker: &Broker,
-    model: &Model<'_>,
-    pods: &[Option<LoadedCertificate>],
-    standing: &mut Standing,
-) -> Result<Authorities, Error> {
-    let now = context.clock.now();
-    let order = broker.annotations().get(ROTATE_CERTIFICATES).map(String::as_str);
-    let name = names::authority_secret(model.name);
-    let title = format!("CMQ authority of {}/{}", model.namespace, model.name);
-    // A common name has at most 64 characters.
-    let title = &title[..title.floor_char_boundary(64)];
-    let existing = store::get(secrets, broker, &name).await?;
-    let known = match existing.as_ref().map(Authorities::read) {
-        Some(Ok(authorities)) => Some(authorities),
-        Some(Err(problem)) => {
-            tracing::warn!(
-                namespace = model.namespace,
-                broker = model.name,
-                problem,
-                "the authority is made anew"
-            );
-            None
-        }
-        None => None,
-    };
-    let authorities = match known {
-        None => Authorities::new(certificate::authority(title, now)?, order.map(str::to_owned)),
-        Some(authorities) => {
-            let leaf = store::get(secrets, broker, &names::tls_secret(model.name)).await?;
-            let leaf = leaf.and_then(|secret| text(&secret, "tls.crt").ok());
-            let step = rotation::step(&authorities, order, leaf.as_deref(), pods, now)?;
-            let fresh = if step == Step::Announce { Some(certificate::authority(title, now)?) } else { None };
-            if !matches!(step, Step::Keep { .. }) {
-                tracing::info!(
-                    namespace = model.namespace,
-                    broker = model.name,
-                    ?step,
-                    "rotating the authority"
-                );
+/// One look at the certificates of a Broker.
+struct Keeper<'a> {
+    now: Timestamp,
+    secrets: Api<Secret>,
+    broker: &'a Broker,
+    model: &'a Model<'a>,
+    standing: Standing,
+}
+
+impl Keeper<'_> {
+    /// The authorities after the next step of their rotation.
+    async fn rotate(&mut self, pods: &[Option<LoadedCertificate>]) -> Result<Authorities, Error> {
+        let (namespace, name) = (self.model.namespace, self.model.name);
+        let order = self.broker.annotations().get(ROTATE_CERTIFICATES).map(String::as_str);
+        let title = format!("CMQ authority of {namespace}/{name}");
+        // A common name has at most 64 characters.
+        let title = &title[..title.floor_char_boundary(64)];
+        let secret = names::authority_secret(name);
+        let existing = store::get(&self.secrets, self.broker, &secret).await?;
+        let known = existing.as_ref().and_then(|existing| match Authorities::read(existing) {
+            Ok(authorities) => Some(authorities),
+            Err(problem) => {
+                tracing::warn!(namespace, broker = name, problem, "the authority is made anew");
+                None
             }
-            let current = authorities.current.clone();
-            authorities.after(step, || fresh.unwrap_or(current), order)
-        }
-    };
-    standing.rotating = authorities.next.is_some() || authorities.previous.is_some();
-    let wanted = Wanted {
-        name,
-        kind: "Opaque",
-        data: authorities.data(),
-        annotations: [(ROTATE_CERTIFICATES.to_owned(), authorities.order.clone())].into(),
-    };
-    store::write(secrets, broker, model.name, existing.as_ref(), wanted).await?;
-    Ok(authorities)
-}
-
-/// A leaf of the Broker's authority, renewed where it is due.
-#[expect(clippy::too_many_arguments, reason = "what is written, where, for whom, by whom")]
-async fn leaf(
-    context: &Context,
-    secrets: &Api<Secret>,
-    broker: &Broker,
-    model: &Model<'_>,
-    authorities: &Authorities,
-    name: String,
-    dns_names: &[String],
-    standing: &mut Standing,
-) -> Result<(), Error> {
-    let now = context.clock.now();
-    let existing = store::get(secrets, broker, &name).await?;
-    let pair = existing.as_ref().and_then(|secret| {
-        Some(Pair { certificate: text(secret, "tls.crt").ok()?, key: text(secret, "tls.key").ok()? })
-    });
-    let pair = match pair.filter(|pair| !rotation::leaf_is_due(pair, authorities, dns_names, now)) {
-        Some(pair) => pair,
-        None => {
-            certificate::leaf(&authorities.current, &names::child(model.name), dns_names, now, LEAF_LIFE)?
-        }
-    };
-    note_end(&pair.certificate, standing);
-    let data = [("tls.crt", pair.certificate), ("tls.key", pair.key), ("ca.crt", authorities.bundle())];
-    let wanted = Wanted {
-        name,
-        kind: "kubernetes.io/tls",
-        data: data.map(|(key, text)| (key.to_owned(), text)).into(),
-        annotations: Default::default(),
-    };
-    store::write(secrets, broker, model.name, existing.as_ref(), wanted).await?;
-    Ok(())
-}
-
-/// A Secret that somebody else makes.
-async fn issued(
-    secrets: &Api<Secret>,
-    name: &str,
-    keys: &[&str],
-    standing: &mut Standing,
-) -> Result<(), Error> {
-    let Some(secret) = secrets.get_opt(name).await? else {
-        let refusal =
-            Refusal::waiting(Reason::CertificatesPending, format!("Secret {name} does not exist yet"));
-        standing.pending.get_or_insert(refusal);
-        return Ok(());
-    };
-    let bad = |problem: String| Refusal::waiting(Reason::SecretInvalid, format!("Secret {name}: {problem}"));
-    let texts: Result<Vec<_>, _> = keys.iter().map(|key| text(&secret, key)).collect();
-    match texts.map(|texts| texts.into_iter().next().unwrap_or_default()) {
-        Err(problem) => _ = standing.pending.get_or_insert(bad(problem)),
-        Ok(leaf) => match certificate::read(&leaf) {
-            Err(error) => _ = standing.pending.get_or_insert(bad(format!("tls.crt: {error}"))),
-            Ok(_) => note_end(&leaf, standing),
-        },
+        });
+        let authorities = match known {
+            None => Authorities::new(certificate::authority(title, self.now)?, order.map(str::to_owned)),
+            Some(authorities) => {
+                let leaf = store::get(&self.secrets, self.broker, &names::tls_secret(name)).await?;
+                let leaf = leaf.and_then(|secret| text(&secret, "tls.crt").ok());
+                let step = rotation::step(&authorities, order, leaf.as_deref(), pods, self.now)?;
+                let fresh =
+                    (step == Step::Announce).then(|| certificate::authority(title, self.now)).transpose()?;
+                if !matches!(step, Step::Keep { .. }) {
+                    tracing::info!(namespace, broker = name, ?step, "rotating the authority");
+                }
+                authorities.after(step, fresh, order)
+            }
+        };
+        self.standing.rotating = authorities.next.is_some() || authorities.previous.is_some();
+        let wanted = Wanted {
+            name: secret,
+            kind: "Opaque",
+            data: authorities.data(),
+            annotations: [(ROTATE_CERTIFICATES.to_owned(), authorities.order.clone())].into(),
+        };
+        store::write(&self.secrets, self.broker, name, existing.as_ref(), wanted).await?;
+        Ok(authorities)
     }
-    Ok(())
-}
 
-fn note_end(leaf: &str, standing: &mut Standing) {
-    if let Ok(facts) = certificate::read(leaf) {
-        standing.expire = Some(standing.expire.map_or(facts.not_after, |end| end.min(facts.not_after)));
+    /// A leaf of the Broker's authority, renewed where it is due.
+    async fn leaf(
+        &mut self,
+        authorities: &Authorities,
+        name: String,
+        dns_names: &[String],
+    ) -> Result<(), Error> {
+        let existing = store::get(&self.secrets, self.broker, &name).await?;
+        let pair = existing.as_ref().and_then(|secret| {
+            Some(Pair { certificate: text(secret, "tls.crt").ok()?, key: text(secret, "tls.key").ok()? })
+        });
+        let title = names::child(self.model.name);
+        let pair = match pair.filter(|pair| !rotation::leaf_is_due(pair, authorities, dns_names, self.now)) {
+            Some(pair) => pair,
+            None => certificate::leaf(&authorities.current, &title, dns_names, self.now, LEAF_LIFE)?,
+        };
+        self.note_end(&pair.certificate);
+        let data = [("tls.crt", pair.certificate), ("tls.key", pair.key), ("ca.crt", authorities.bundle())];
+        let wanted = Wanted {
+            name,
+            kind: "kubernetes.io/tls",
+            data: data.map(|(key, text)| (key.to_owned(), text)).into(),
+            annotations: Default::default(),
+        };
+        store::write(&self.secrets, self.broker, self.model.name, existing.as_ref(), wanted).await?;
+        Ok(())
+    }
+
+    /// A Secret that somebody else makes.
+    async fn issued(&mut self, name: &str, keys: &[&str]) -> Result<(), Error> {
+        let Some(secret) = self.secrets.get_opt(name).await? else {
+            let message = format!("Secret {name} does not exist yet");
+            self.standing.pending.get_or_insert(Refusal::waiting(Reason::CertificatesPending, message));
+            return Ok(());
+        };
+        let texts: Result<Vec<_>, _> = keys.iter().map(|key| text(&secret, key)).collect();
+        let leaf = texts.map(|texts| texts.into_iter().next().unwrap_or_default());
+        let leaf = leaf.and_then(|leaf| match certificate::read(&leaf) {
+            Ok(_) => Ok(leaf),
+            Err(error) => Err(format!("tls.crt: {error}")),
+        });
+        match leaf {
+            Ok(leaf) => self.note_end(&leaf),
+            Err(problem) => {
+                let message = format!("Secret {name}: {problem}");
+                self.standing.pending.get_or_insert(Refusal::waiting(Reason::SecretInvalid, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, leaf: &str) {
+        if let Ok(facts) = certificate::read(leaf) {
+            let end = self.standing.expire.map_or(facts.not_after, |end| end.min(facts.not_after));
+            self.standing.expire = Some(end);
+        }
     }
 }

@@ -99,17 +99,17 @@ impl Authorities {
         self.previous.as_deref().into_iter().chain([self.current.certificate.as_str()]).chain(next).collect()
     }
 
-    /// The authorities after a step; `fresh` is what [`Step::Announce`] announces.
-    pub fn after(self, step: Step, fresh: impl FnOnce() -> Pair, order: Option<&str>) -> Self {
-        match (step, self.next) {
-            (Step::Announce, _) => {
-                Self { next: Some(fresh()), order: order.map(str::to_owned), previous: None, ..self }
+    /// The authorities after a step. A step for which a part is missing changes nothing: it is decided again.
+    pub fn after(self, step: Step, announced: Option<Pair>, order: Option<&str>) -> Self {
+        match (step, announced, self.next) {
+            (Step::Announce, Some(next), _) => {
+                Self { next: Some(next), order: order.map(str::to_owned), ..self }
             }
-            (Step::Promote, Some(next)) => {
+            (Step::Promote, _, Some(next)) => {
                 Self { current: next, next: None, previous: Some(self.current.certificate), ..self }
             }
-            (Step::Retire, next) => Self { previous: None, next, ..self },
-            (Step::Keep { .. } | Step::Promote, next) => Self { next, ..self },
+            (Step::Retire, _, next) => Self { next, previous: None, ..self },
+            (_, _, next) => Self { next, ..self },
         }
     }
 }
@@ -199,14 +199,14 @@ mod tests {
         assert_eq!(step(&old, None, Some(&old_leaf), &steady, now()).unwrap(), Step::Keep { waiting: false });
         assert_eq!(next(&old, &old_leaf, &steady), Step::Announce);
 
-        let announced = old.clone().after(Step::Announce, authority, Some("1"));
+        let announced = old.clone().after(Step::Announce, Some(authority()), Some("1"));
         let one = [pod(&announced.bundle(), &old_leaf), pod(&old.bundle(), &old_leaf)];
         assert_eq!(next(&announced, &old_leaf, &one), WAIT, "one pod does not trust it yet");
         assert_eq!(next(&announced, &old_leaf, &[one[0].clone(), None]), WAIT, "one pod does not say");
         let both = [one[0].clone(), one[0].clone()];
         assert_eq!(next(&announced, &old_leaf, &both), Step::Promote);
 
-        let switched = announced.clone().after(Step::Promote, authority, None);
+        let switched = announced.clone().after(Step::Promote, None, None);
         assert_eq!(switched.bundle(), announced.bundle(), "the bundle stays the same text");
         assert_eq!(next(&switched, &old_leaf, &both), WAIT, "the leaf is not made yet");
         let new_leaf = leaf_of(&switched);
@@ -214,7 +214,7 @@ mod tests {
         let shown = [pod(&switched.bundle(), &new_leaf), pod(&switched.bundle(), &new_leaf)];
         assert_eq!(next(&switched, &new_leaf, &shown), Step::Retire);
 
-        let done = switched.after(Step::Retire, authority, None);
+        let done = switched.after(Step::Retire, None, None);
         assert_eq!(done.bundle(), announced.next.unwrap().certificate);
         assert_eq!(next(&done, &new_leaf, &shown), Step::Keep { waiting: false }, "the order was followed");
         assert_eq!(step(&done, Some("2"), Some(&new_leaf), &shown, now()).unwrap(), Step::Announce);
@@ -225,17 +225,18 @@ mod tests {
         let old = Authorities::new(authority(), None);
         let later = now() + AUTHORITY_LIFE * 2 / 3 + Duration::from_secs(3_600);
         assert_eq!(step(&old, None, None, &[None], later).unwrap(), Step::Announce);
-        let announced = old.after(Step::Announce, authority, None);
+        let announced = old.after(Step::Announce, Some(authority()), None);
         assert_eq!(step(&announced, None, None, &[None], later).unwrap(), WAIT);
         let ended = now() + AUTHORITY_LIFE;
         assert_eq!(step(&announced, None, None, &[None], ended).unwrap(), Step::Promote);
-        let switched = announced.after(Step::Promote, authority, None);
+        let switched = announced.after(Step::Promote, None, None);
         assert_eq!(step(&switched, None, None, &[None], ended).unwrap(), Step::Retire);
     }
 
     #[test]
     fn without_pods_a_rotation_runs_through() {
-        let announced = Authorities::new(authority(), None).after(Step::Announce, authority, Some("1"));
+        let announced =
+            Authorities::new(authority(), None).after(Step::Announce, Some(authority()), Some("1"));
         assert_eq!(step(&announced, Some("1"), None, &[], now()).unwrap(), Step::Promote);
     }
 
@@ -256,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_secret_holds_all_of_it() {
-        let announced = Authorities::new(authority(), None).after(Step::Announce, authority, Some("1"));
+        let announced =
+            Authorities::new(authority(), None).after(Step::Announce, Some(authority()), Some("1"));
         let secret = |data: BTreeMap<String, String>| {
             let data = data.into_iter().map(|(key, text)| (key, k8s_openapi::ByteString(text.into_bytes())));
             let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };

@@ -48,10 +48,11 @@ fn certificate(model: &Model<'_>, secret: String, issuer: &IssuerRef, dns_names:
     object
 }
 
-/// DNS names of the pods' certificate, sorted: every pod by its name, however many there are, and the client Service, by which
-/// Prometheus checks a pod that it reached by address.
+/// DNS names of the pods' certificate, sorted: every pod by its name, however many there are, the Service of all of them, and the
+/// client Service, by which Prometheus checks a pod that it reached by address.
 pub fn pod_names(broker: &str, namespace: &str) -> Vec<String> {
-    vec![format!("*.{}.{namespace}.svc", names::pods_service(broker)), names::client_host(broker, namespace)]
+    let pods = format!("{}.{namespace}.svc", names::pods_service(broker));
+    vec![format!("*.{pods}"), pods, names::client_host(broker, namespace)]
 }
 
 /// DNS names of the client port's certificate, sorted: the client Service in every form that resolves by default.
