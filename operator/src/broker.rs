@@ -182,20 +182,20 @@ async fn look(broker: &Broker, context: &Context) -> kube::Result<Option<Duratio
         finalizer::put(&api(broker, context), broker).await?;
     }
     let observed = observe::observe(context, broker).await?;
-    let mut look = Look { paused, queues: queues(broker, context), ..seen(&observed) };
-    if paused {
-        let before = broker.status.as_ref().and_then(|status| status.certificates.as_ref());
-        look.certificates.expire = before.and_then(|ends| Some(ends.internal_not_after.as_ref()?.0));
-    } else if let Err(error) = advance::advance(context, broker, &observed, &mut look).await {
+    let mut look = Look { paused, queues: queues(broker, context), ..seen(broker, &observed) };
+    if !paused && let Err(error) = advance::advance(context, broker, &observed, &mut look).await {
         look.refusal = Some(error.sort()?);
     }
     write_status(broker, context, &look).await?;
     Ok(Some(next(broker, &look)))
 }
 
-/// What is seen before anything is done.
-fn seen(observed: &Observed) -> Look<'_> {
+/// What is seen before anything is done; of certificates, what was known before.
+fn seen<'a>(broker: &Broker, observed: &'a Observed) -> Look<'a> {
+    let before = broker.status.as_ref().and_then(|status| status.certificates.as_ref());
+    let expire = before.and_then(|ends| Some(ends.internal_not_after.as_ref()?.0));
     Look {
+        certificates: certificates::Standing { expire, ..certificates::Standing::default() },
         pods: &observed.pods,
         claims: &observed.claims,
         infos: &observed.infos,
@@ -241,7 +241,7 @@ async fn leave(broker: &Broker, context: &Context) -> kube::Result<Option<Durati
         }
         cleanup::Step::RemoveSet | cleanup::Step::Wait | cleanup::Step::RemoveClaims => None,
     };
-    let look = Look { leaving: Some(blocked), queues: queues(broker, context), ..seen(&observed) };
+    let look = Look { leaving: Some(blocked), queues: queues(broker, context), ..seen(broker, &observed) };
     write_status(broker, context, &look).await?;
     Ok(Some(retry::jittered(retry::WAITING)))
 }

@@ -133,12 +133,12 @@ fn findings(name: &str, spec: &BrokerSpec, look: &Look<'_>) -> Vec<Finding> {
         let message = blocked.message.clone();
         found.push(Finding::new(ConditionType::DeletionBlocked, State::True, blocked.reason, message));
     }
-    found.extend(progress(spec, look));
+    found.extend(progress(name, spec, look));
     found
 }
 
 /// The problem that only a person ends, or what is still under way.
-fn progress(spec: &BrokerSpec, look: &Look<'_>) -> Option<Finding> {
+fn progress(name: &str, spec: &BrokerSpec, look: &Look<'_>) -> Option<Finding> {
     let stalled = |refusal: &Refusal| {
         Finding::new(ConditionType::Stalled, State::True, refusal.reason, refusal.message.clone())
     };
@@ -179,8 +179,11 @@ fn progress(spec: &BrokerSpec, look: &Look<'_>) -> Option<Finding> {
             look.set.as_ref().is_some_and(|set| !set.update.is_empty() && set.current != set.update);
         let changing =
             changing || matches!(step, roll::Step::Begin | roll::Step::Lower(_) | roll::Step::GoBack(_));
-        let reason = if changing { Reason::RollingOut } else { Reason::Starting };
-        return reconciling(reason, reason.meaning().into());
+        if changing {
+            return reconciling(Reason::RollingOut, Reason::RollingOut.meaning().into());
+        }
+        let (reason, message) = waiting(name, spec, look);
+        return reconciling(reason, message);
     }
     if look.certificates.rotating {
         return reconciling(Reason::CertificatesRotating, Reason::CertificatesRotating.meaning().into());

@@ -147,7 +147,7 @@ fn a_table_of_looks() {
             Look { roll: Some(Step::Wait), ..settled(&crashing, &claims) },
             vec![
                 "Ready=False/CrashLooping",
-                "Reconciling=True/Starting",
+                "Reconciling=True/CrashLooping",
                 "AllReplicasReady=False/CrashLooping",
             ],
         ),
