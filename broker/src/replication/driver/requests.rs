@@ -106,11 +106,14 @@ impl<T: Token> Driver<T> {
             Some(at) => {
                 let group = &mut self.groups[at];
                 let refusal = group.machine.shard().and_then(|shard| shard.refusal(queue, &messages));
-                // A queue that the shard does not know yet comes with the catalogue's changes, before the send.
+                // A queue that the shard does not know yet, or not as open again, comes with the catalogue's changes, before
+                // the send.
                 let is_behind =
                     group.machine.shard().is_some_and(|shard| shard.revision() < self.hub.catalogue_revision);
                 match refusal {
-                    Some(refusal) if refusal != Refusal::QueueMissing || !is_behind => {
+                    Some(refusal)
+                        if !is_behind || !matches!(refusal, Refusal::QueueMissing | Refusal::QueueClosed) =>
+                    {
                         Reply::Refused(refusal)
                     }
                     _ if !group.fold.has_room(queue, bodies.iter().map(Bytes::len).sum()) => {
