@@ -12,7 +12,7 @@ use crate::uninstall::Policy;
 /// It finds the API server as kubectl does: in a pod by its service account, elsewhere by KUBECONFIG. All flags have an
 /// environment variable.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// What to do instead of looking after the cluster.
     #[command(subcommand)]
@@ -70,8 +70,8 @@ pub struct Config {
     #[command(flatten)]
     pub installation: Installation,
     /// Image of brokers whose spec names none.
-    #[arg(long, env = "CMQ_OPERATOR_BROKER_IMAGE", value_name = "IMAGE")]
-    pub broker_image: String,
+    #[arg(long, env = "CMQ_OPERATOR_BROKER_IMAGE", value_name = "IMAGE", required = true)]
+    pub broker_image: Option<String>,
     /// When a node pulls that image. Left out, what Kubernetes does for such an image.
     #[arg(long, env = "CMQ_OPERATOR_BROKER_IMAGE_PULL_POLICY", value_name = "POLICY", ignore_case = true)]
     pub broker_image_pull_policy: Option<PullPolicy>,
@@ -138,6 +138,13 @@ mod tests {
             let wanted = format!("CMQ_OPERATOR_{}", id.to_uppercase());
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(wanted.as_str()));
             assert!(flag.get_help().is_some(), "{id}");
+        }
+    }
+
+    #[test]
+    fn errands_need_no_image() {
+        for arguments in [["cmq-operator", "preflight"], ["cmq-operator", "uninstall"]] {
+            assert!(Cli::try_parse_from(arguments).unwrap().command.is_some());
         }
     }
 

@@ -209,7 +209,7 @@ fn settings(config: &Config, namespace: &str) -> Settings {
     });
     Settings {
         scope: if namespaces.is_empty() { Scope::Cluster } else { Scope::Namespaces(namespaces) },
-        broker_image: config.broker_image.clone(),
+        broker_image: config.broker_image.clone().expect("the flag is required but for errands"),
         broker_image_pull_policy: policy,
         namespace: namespace.to_owned(),
         pod_labels: [("app.kubernetes.io/name", "cmq-operator"), ("app.kubernetes.io/component", "operator")]
