@@ -17,6 +17,7 @@ use crate::pki::identity::text;
 use crate::pki::rotation::{self, Authorities, Step};
 use crate::pki::store::{self, Wanted};
 use crate::reason::Reason;
+use crate::wakes::Key;
 use cmq_crds::broker::Broker;
 
 /// How the certificates stand.
@@ -58,8 +59,14 @@ pub(super) async fn ensure(
     pods: &[Option<LoadedCertificate>],
 ) -> Result<Standing, Error> {
     let secrets = Api::namespaced(context.client.clone(), model.namespace);
-    let mut keeper =
-        Keeper { now: context.clock.now(), secrets, broker, model, standing: Standing::default() };
+    let mut keeper = Keeper {
+        now: context.clock.now(),
+        secrets,
+        broker,
+        model,
+        standing: Standing::default(),
+        turned: false,
+    };
     let tls = &model.spec.tls;
     let own_pods = tls.internal_issuer_ref.is_none();
     let client = tls.client.as_ref();
@@ -67,10 +74,15 @@ pub(super) async fn ensure(
 
     // Where cert-manager makes the pods' certificates, those of clients may still need an authority, which no pod has to trust.
     let authorities = match (own_pods, own_client) {
-        (true, _) => Some(keeper.rotate(pods).await?),
-        (false, true) => Some(keeper.rotate(&[]).await?),
+        (true, _) => Some(keeper.rotate(pods).await),
+        (false, true) => Some(keeper.rotate(&[]).await),
         (false, false) => None,
     };
+    if keeper.turned {
+        // Also when no answer came: what the operator shows and trusts must never be older than what the pods do.
+        context.identities.forget(&Key::new(model.namespace, model.name));
+    }
+    let authorities = authorities.transpose()?;
     let pods_secret = names::tls_secret(model.name);
     match authorities.as_ref().filter(|_| own_pods) {
         Some(authorities) => {
@@ -102,6 +114,8 @@ struct Keeper<'a> {
     broker: &'a Broker,
     model: &'a Model<'a>,
     standing: Standing,
+    /// Whether a step of a rotation was taken.
+    turned: bool,
 }
 
 impl Keeper<'_> {
@@ -129,7 +143,8 @@ impl Keeper<'_> {
                 let step = rotation::step(&authorities, order, leaf.as_deref(), pods, self.now)?;
                 let fresh =
                     (step == Step::Announce).then(|| certificate::authority(title, self.now)).transpose()?;
-                if !matches!(step, Step::Keep { .. }) {
+                self.turned = !matches!(step, Step::Keep { .. });
+                if self.turned {
                     tracing::info!(namespace, broker = name, ?step, "rotating the authority");
                 }
                 authorities.after(step, fresh, order)
