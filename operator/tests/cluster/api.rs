@@ -89,6 +89,14 @@ impl Server {
         }
     }
 
+    /// Whether a write would change anything that is kept.
+    pub(crate) fn would_change(&self, request: Request<Bytes>) -> bool {
+        let copy = Self::without(self.read().clone(), &self.absent);
+        copy.answer(request);
+        let (before, after) = (self.read().revision_of_state(), copy.read().revision_of_state());
+        before != after
+    }
+
     fn serve(self: &Arc<Self>, call: Call) -> Result<Response<Body>, Refusal> {
         match call.verb {
             Verb::Watch => stream::open(self, call),

@@ -70,6 +70,7 @@ pub(super) fn apply(
     });
     owners.push(Manager { name: by.manager.into(), applies: true, status: by.status, fields: applied });
     owners.retain(|owner| !owner.fields.is_empty());
+    owners.sort_by_key(|owner| (owner.name.clone(), owner.applies, owner.status));
     Ok((object, owners))
 }
 

@@ -177,6 +177,7 @@ pub(super) fn updated(
         None => owners.push(Manager { name: manager.into(), applies: false, status, fields: changed }),
     }
     owners.retain(|owner| !owner.fields.is_empty());
+    owners.sort_by_key(|owner| (owner.name.clone(), owner.applies, owner.status));
 }
 
 /// Lays a configuration over an object: maps and lists by their types, everything else is replaced.

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::admission::{self, Admission};
+use super::admission::Admission;
 use super::apply::{self, Applier};
 use super::fields::{self, Manager};
 use super::kinds::Kind;
 use super::refusal::Refusal;
+
+mod commit;
 
 /// Changes that watches can be resumed from; older ones are answered with 410.
 const LOG_MAX: usize = 20_000;
@@ -143,6 +145,14 @@ impl Store {
             ["Event", "Lease"].contains(&change.key.0) || kept && ["Queue", "Broker"].contains(&change.key.0)
         };
         self.since(revision).is_none_or(|mut changes| changes.any(|(_, change)| !quiet(change)))
+    }
+
+    /// The last changes, as they were and as they are then.
+    pub(crate) fn recent(&self, changes: usize) -> impl Iterator<Item = (&Key, Value, Value)> {
+        let value =
+            |state: &Option<Arc<Value>>| state.as_ref().map_or(Value::Null, |state| Value::clone(state));
+        let skipped = self.log.len().saturating_sub(changes);
+        self.log.iter().skip(skipped).map(move |c| (&c.key, value(&c.before), value(&c.after)))
     }
 
     /// Forgets what watches could be resumed from.
@@ -295,118 +305,6 @@ impl Store {
             self.remove(kind, &old);
         }
     }
-
-    /// Takes an owner out of whatever it owns.
-    fn orphan(&mut self, uid: &str) {
-        let owned: Vec<_> = self
-            .objects
-            .iter()
-            .filter(|(_, object)| owners(&object.value).any(|owner| owner["uid"] == uid))
-            .map(|(key, object)| (super::kinds::named(key.0), object.clone()))
-            .collect();
-        for (kind, object) in owned {
-            let mut value = Value::clone(&object.value);
-            if let Some(owners) = value["metadata"]["ownerReferences"].as_array_mut() {
-                owners.retain(|owner| owner["uid"] != uid);
-            }
-            let mut managers = object.managers.clone();
-            fields::updated(kind, &object.value, &value, &mut managers, "garbage-collector", false);
-            self.save(kind, Some(&object), value, managers);
-        }
-    }
-
-    /// Admits a new state of an object and keeps it; a state that is no different is not written.
-    fn commit(
-        &mut self,
-        kind: &'static Kind,
-        old: Option<Object>,
-        mut new: Value,
-        managers: Vec<Manager>,
-    ) -> Result<Arc<Value>, Refusal> {
-        new["apiVersion"] = json!(kind.api_version());
-        new["kind"] = json!(kind.name);
-        self.stamp(kind, old.as_ref().map(|old| &*old.value), &mut new);
-        admission::admit(self, kind, old.as_ref().map(|old| &*old.value), &mut new)?;
-        let Some(old) = old else { return Ok(self.save(kind, None, new, managers)) };
-        if spec(&old.value) != spec(&new) && new["metadata"]["generation"].is_i64() {
-            new["metadata"]["generation"] =
-                json!(new["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
-        }
-        let finished = new["metadata"]["deletionTimestamp"].is_string()
-            && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
-            && kind.name != "Pod";
-        if finished {
-            let last = Object { value: Arc::new(new), managers };
-            return Ok(self.remove(kind, &last));
-        }
-        if *old.value == with_managers(new.clone(), &managers) {
-            return Ok(old.value);
-        }
-        Ok(self.save(kind, Some(&old), new, managers))
-    }
-
-    /// Puts in place what the server alone decides.
-    fn stamp(&self, kind: &Kind, old: Option<&Value>, new: &mut Value) {
-        let metadata = new["metadata"].as_object_mut().expect("an object has metadata");
-        for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion"] {
-            metadata.remove(field);
-            if let Some(kept) = old.and_then(|old| old["metadata"].get(field)) {
-                metadata.insert(field.into(), kept.clone());
-            }
-        }
-        if old.is_none() {
-            metadata
-                .insert("uid".into(), json!(format!("00000000-0000-4000-8000-{:012}", self.revision + 1)));
-            metadata.insert("creationTimestamp".into(), json!(self.now_text()));
-            if !["Secret", "ConfigMap", "ServiceAccount", "Event", "Lease", "Namespace"].contains(&kind.name)
-            {
-                metadata.insert("generation".into(), json!(1));
-            }
-        }
-    }
-
-    fn now_text(&self) -> String {
-        self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-    }
-
-    fn save(
-        &mut self,
-        kind: &'static Kind,
-        old: Option<&Object>,
-        new: Value,
-        managers: Vec<Manager>,
-    ) -> Arc<Value> {
-        let mut new = with_managers(new, &managers);
-        new["metadata"]["resourceVersion"] = json!((self.revision + 1).to_string());
-        let value = Arc::new(new);
-        let (namespace, name) = place(&value);
-        let key = (kind.name, namespace, name);
-        self.record(key.clone(), old.map(|old| old.value.clone()), Some(value.clone()));
-        self.objects.insert(key, Object { value: value.clone(), managers });
-        value
-    }
-
-    fn remove(&mut self, kind: &'static Kind, old: &Object) -> Arc<Value> {
-        let (namespace, name) = place(&old.value);
-        let key = (kind.name, namespace, name);
-        let mut last = Value::clone(&old.value);
-        last["metadata"]["resourceVersion"] = json!((self.revision + 1).to_string());
-        let last = Arc::new(last);
-        self.objects.remove(&key);
-        self.record(key, Some(last.clone()), None);
-        last
-    }
-
-    fn record(&mut self, key: Key, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
-        self.revision += 1;
-        if key.0 != "Event" {
-            self.revision_of_state = self.revision;
-        }
-        self.log.push_back(Change { key, before, after });
-        if self.log.len() > LOG_MAX {
-            self.log.pop_front();
-        }
-    }
 }
 
 /// The owner references of an object.
@@ -418,27 +316,4 @@ pub(crate) fn owners(object: &Value) -> impl Iterator<Item = &Value> {
 pub(crate) fn place(object: &Value) -> (String, String) {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     (text("namespace"), text("name"))
-}
-
-/// The part whose changes raise the generation.
-fn spec(object: &Value) -> Map<String, Value> {
-    let mut entries = object.as_object().cloned().unwrap_or_default();
-    for other in ["metadata", "status", "apiVersion", "kind"] {
-        entries.remove(other);
-    }
-    entries
-}
-
-/// Shows who owns fields, but not which: no reader of ours looks at that.
-fn with_managers(mut object: Value, managers: &[Manager]) -> Value {
-    let shown = managers.iter().map(|manager| {
-        let operation = if manager.applies { "Apply" } else { "Update" };
-        let mut entry = json!({ "manager": manager.name, "operation": operation, "fieldsType": "FieldsV1" });
-        if manager.status {
-            entry["subresource"] = json!("status");
-        }
-        entry
-    });
-    object["metadata"]["managedFields"] = shown.collect();
-    object
 }
