@@ -46,6 +46,9 @@ pub enum CommitEvent {
     Failed(StoreError),
 }
 
+/// How long commits wait for fjall to delete journals once everything in them is flushed.
+const JOURNAL_DELETE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Called on the committer's thread for each event. It must not block: commits wait for it.
 pub type OnCommit = Box<dyn FnMut(CommitEvent) + Send>;
 
@@ -76,6 +79,7 @@ impl Committer {
             sync: sync_mode(),
             bytes_since_look: 0,
             journals_are_long: false,
+            flushed: None,
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
@@ -160,6 +164,8 @@ struct Worker {
     bytes_since_look: u64,
     /// Whether the journals were near their bound then.
     journals_are_long: bool,
+    /// Since when nothing waits to be flushed, while the journals are still long.
+    flushed: Option<Instant>,
 }
 
 impl Worker {
@@ -238,10 +244,18 @@ impl Worker {
         if !self.journals_are_long {
             return Ok(false);
         }
-        // Only flushes shorten journals. Where nothing is left to flush, waiting would not end.
+        // Only flushes shorten journals.
         self.store.rotate()?;
+        let is_flushed = self.store.sealed_memtables() == 0;
+        let flushed =
+            if is_flushed { *self.flushed.get_or_insert_with(Instant::now) } else { Instant::now() };
+        // fjall deletes a journal a moment after the flush that it waited for. Where that does not come, nothing is left to
+        // wait for.
         self.journals_are_long =
-            self.store.journal_bytes()? > JOURNAL_BYTES_HOLD && self.store.sealed_memtables() > 0;
+            self.store.journal_bytes()? > JOURNAL_BYTES_HOLD && flushed.elapsed() < JOURNAL_DELETE_WAIT_MAX;
+        if !is_flushed || !self.journals_are_long {
+            self.flushed = None;
+        }
         Ok(self.journals_are_long)
     }
 }
