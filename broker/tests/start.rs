@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -51,8 +52,19 @@ impl Broker {
     }
 
     fn cluster_id(&self) -> String {
-        let broker = exchange(self.admin, "GET /api/v1/broker", "");
-        broker["clusterId"].as_str().unwrap().to_owned()
+        let begun = Instant::now();
+        loop {
+            let broker = exchange(self.admin, "GET /api/v1/broker", "");
+            if let Some(id) = broker["clusterId"].as_str() {
+                return id.to_owned();
+            }
+            // A new broker asks callers to come back until its cluster is founded.
+            assert!(
+                broker["error"]["code"] == "busy" && begun.elapsed() < Duration::from_secs(30),
+                "{broker}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
