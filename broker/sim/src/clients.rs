@@ -136,7 +136,7 @@ impl Clients {
             _ => false,
         };
         let asked = history.operations.iter().rev().map(|operation| &operation.action);
-        let action = asked.cloned().find(is_removal).unwrap_or(Action::Remove(queue));
+        let action = asked.find(|action| is_removal(action)).cloned().unwrap_or(Action::Remove(queue));
         (self.whom(&action, leaders), action)
     }
 
