@@ -1,5 +1,7 @@
 //! The tables in `docs/resources.md` are those of the schemas.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 use std::fmt::Write;
 use std::path::Path;
 

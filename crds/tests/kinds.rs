@@ -1,6 +1,8 @@
 //! One verdict everywhere: the schema, its CEL rules and their twins in Rust are given the same objects, those of
 //! `tests/cases`, each of which a real API server takes or refuses too.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 

@@ -135,7 +135,7 @@ impl Clients {
             }
             _ => false,
         };
-        let asked = history.operations.iter().rev().map(|operation| &operation.action);
+        let mut asked = history.operations.iter().rev().map(|operation| &operation.action);
         let action = asked.find(|action| is_removal(action)).cloned().unwrap_or(Action::Remove(queue));
         (self.whom(&action, leaders), action)
     }

@@ -1,6 +1,8 @@
 //! The operator against a cluster in memory: [`api`] is the API server, [`world`] what else lives in a cluster, [`broker`] the
 //! processes in the pods. [`scenarios`] says what happens to it, and [`sweep`] what goes wrong meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 mod api;
 mod broker;
 mod end;
