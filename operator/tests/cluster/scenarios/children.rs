@@ -91,7 +91,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "a child is no longer wanted",
         &[|world| {
             edit(world, "Broker", "bus", &mut |broker| {
-                broker["spec"].as_object_mut().map(|spec| spec.retain(|field, _| field != "networkPolicy" && field != "podMonitor"));
+                if let Some(spec) = broker["spec"].as_object_mut() {
+                    spec.retain(|field, _| field != "networkPolicy" && field != "podMonitor");
+                }
             });
         }],
         |world| {
