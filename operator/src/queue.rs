@@ -1,7 +1,7 @@
 //! The controller of `Queue`.
 //!
 //! One look at a Queue: read what it refers to, validate, put the finalizer, make its own Broker if it has one, declare it at
-//! the desk, write the status. What is looked at again, and when, hangs on the [`verdict`].
+//! the desk, write the status. What is looked at again, and when, hangs on the `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
