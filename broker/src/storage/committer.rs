@@ -46,8 +46,9 @@ pub enum CommitEvent {
     Failed(StoreError),
 }
 
-/// How long commits wait for fjall to delete journals once everything in them is flushed.
-const JOURNAL_DELETE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long commits wait for fjall to delete journals once everything in them is flushed. Its one worker deletes them when
+/// it comes to the message of the last flush, which may stand behind compactions: seconds on a slow disk.
+const JOURNAL_DELETE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Called on the committer's thread for each event. It must not block: commits wait for it.
 pub type OnCommit = Box<dyn FnMut(CommitEvent) + Send>;
@@ -249,8 +250,8 @@ impl Worker {
         let is_flushed = self.store.sealed_memtables() == 0;
         let flushed =
             if is_flushed { *self.flushed.get_or_insert_with(Instant::now) } else { Instant::now() };
-        // fjall deletes a journal a moment after the flush that it waited for. Where that does not come, nothing is left to
-        // wait for.
+        // Where the journals stay long all the same, a broker that stands still would be worse than one that breaks its
+        // bound.
         self.journals_are_long =
             self.store.journal_bytes()? > JOURNAL_BYTES_HOLD && flushed.elapsed() < JOURNAL_DELETE_WAIT_MAX;
         if !is_flushed || !self.journals_are_long {
