@@ -72,6 +72,10 @@ fn tidy(kind: &str, object: &mut Value, names: &BTreeMap<String, String>) {
         managers.sort_by_key(Value::to_string);
         managers.dedup();
     }
+    // A list of conditions is a map by their types.
+    if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        conditions.sort_by_key(|condition| text(&condition["type"]));
+    }
     if kind == "Secret" {
         for value in object["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
             *value = json!("(bytes)");

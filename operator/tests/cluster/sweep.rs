@@ -21,16 +21,11 @@ struct Recorded {
     plans: Vec<Plan>,
 }
 
-#[test]
-#[ignore = "not every scenario ends as it should yet"]
-fn every_scenario_ends_as_it_should() {
-    crate::log();
-    let (_, findings) = sort(on_all_cores(&chosen(), record));
-    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
-}
+/// One variant in so many is tried unless `CMQ_SWEEP` is `all`: fewer than there are faults, so that every write has its turn, and
+/// no divisor of their number, so that the faults change.
+const SAMPLE: usize = 6;
 
 #[test]
-#[ignore = "takes many minutes; CMQ_SCENARIO chooses some scenarios"]
 fn every_scenario_survives_every_fault_at_every_write() {
     crate::log();
     let (recorded, mut findings) = sort(on_all_cores(&chosen(), record));
@@ -38,6 +33,7 @@ fn every_scenario_survives_every_fault_at_every_write() {
         .iter()
         .flat_map(|recorded| recorded.plans.iter().map(move |plan| (recorded, plan)))
         .filter(|(_, plan)| is_chosen(&plan.to_string(), "CMQ_FAULT"))
+        .step_by(if std::env::var("CMQ_SWEEP").is_ok_and(|part| part == "all") { 1 } else { SAMPLE })
         .collect();
     let results = on_all_cores(&variants, |(recorded, plan)| {
         without_panic(|| recorded.scenario.survives(recorded.before.clone(), &recorded.end, plan))

@@ -6,7 +6,6 @@ use cmq_crds::validate::{self, FieldError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::defaults;
 use super::kinds::{self, Kind};
 use super::refusal::Refusal;
 use super::store::{Store, place};
@@ -19,16 +18,17 @@ pub(crate) struct Admission {
     pub(crate) several_pods: bool,
 }
 
-/// Completes an object by its defaults, then checks it.
-pub(super) fn admit(store: &Store, kind: &Kind, old: Option<&Value>, new: &mut Value) -> Result<(), Refusal> {
+/// Checks an object that is complete.
+pub(super) fn admit(store: &Store, kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
     let (namespace, name) = place(new);
     if old.is_none() && kind.namespaced {
         in_a_living_namespace(store, &namespace)?;
     }
-    defaults::complete(kind, old, new);
     let problems = match kind.name {
         "Broker" => ours::<Broker>(store, old, new),
         "Queue" => ours::<Queue>(store, old, new),
+        // The status of other kinds is written by the cluster itself, often.
+        _ if old.is_some_and(|old| old["spec"] == new["spec"] && !new["spec"].is_null()) => None,
         _ => of_its_type(kind, new),
     };
     if let Some(problems) = problems {

@@ -35,9 +35,11 @@ pub(super) fn step(store: &mut Store, brokers: &mut Brokers, timers: &mut Timers
     brokers.keep_volumes(&kept);
 }
 
+/// Whether a pod that was put on a node mounts a claim; one that waits for a node does not hold it.
 fn in_use(store: &Store, claim: &Value) -> bool {
     let (namespace, name) = place(claim);
-    store.list(named("Pod"), Some(&namespace)).any(|pod| claim_of(pod) == Some(&name))
+    let mut pods = store.list(named("Pod"), Some(&namespace));
+    pods.any(|pod| claim_of(pod) == Some(&name) && pod["status"]["phase"] == "Running")
 }
 
 /// The claim that a broker pod mounts.

@@ -52,7 +52,8 @@ fn start(store: &Store, brokers: &mut Brokers, timers: &mut Timers, pod: &Value)
     }
     let (namespace, name) = place(pod);
     let claim = claim_of(pod).and_then(|claim| store.get(named("PersistentVolumeClaim"), &namespace, claim));
-    let claim = claim.filter(|claim| claim["status"]["phase"] == "Bound").ok_or(State::Pending)?;
+    let claim =
+        claim.filter(|claim| claim["status"]["phase"] == "Bound" && !ends(claim)).ok_or(State::Pending)?;
     let container = &pod["spec"]["containers"][0];
     let image = container["image"].as_str().unwrap_or_default();
     if image.contains("bad") {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Change, Key, LOG_MAX, Object, Store, owners, place};
 use crate::api::admission;
+use crate::api::defaults;
 use crate::api::fields::{self, Manager};
 use crate::api::kinds::{Kind, named};
 use crate::api::refusal::Refusal;
@@ -41,7 +42,13 @@ impl Store {
         new["apiVersion"] = json!(kind.api_version());
         new["kind"] = json!(kind.name);
         self.stamp(kind, old.as_ref().map(|old| &*old.value), &mut new);
-        admission::admit(self, kind, old.as_ref().map(|old| &*old.value), &mut new)?;
+        defaults::complete(kind, old.as_ref().map(|old| &*old.value), &mut new);
+        let same =
+            |old: &Object| old.managers == managers && *old.value == with_managers(new.clone(), &managers);
+        if let Some(old) = old.as_ref().filter(|old| same(old)) {
+            return Ok(old.value.clone());
+        }
+        admission::admit(self, kind, old.as_ref().map(|old| &*old.value), &new)?;
         let Some(old) = old else { return Ok(self.save(kind, None, new, managers)) };
         if spec(&old.value) != spec(&new) && new["metadata"]["generation"].is_i64() {
             new["metadata"]["generation"] =
@@ -53,9 +60,6 @@ impl Store {
         if finished {
             let last = Object { value: Arc::new(new), managers };
             return Ok(self.remove(kind, &last));
-        }
-        if *old.value == with_managers(new.clone(), &managers) {
-            return Ok(old.value);
         }
         Ok(self.save(kind, Some(&old), new, managers))
     }
