@@ -24,6 +24,7 @@ use crate::metrics::node::Source;
 use crate::replication::Fatal;
 use crate::replication::driver;
 use crate::replication::runtime::Node;
+use crate::service::types::ServiceError;
 use crate::service::{Feed, Service};
 use crate::storage::budget::MemoryBudget;
 use crate::storage::fjall_store::FjallStore;
@@ -53,6 +54,8 @@ enum Failure {
          data is lost for good, leave --cluster-id out once to begin a new cluster", dir.display()
     )]
     NoCluster { dir: PathBuf, wanted: u128 },
+    #[error("{}: the cluster of the volume cannot be told, and --cluster-id asks for one: {error}", dir.display())]
+    UnknownCluster { dir: PathBuf, error: ServiceError },
     #[error(transparent)]
     Manifests(#[from] ManifestError),
     #[error(transparent)]
@@ -298,7 +301,8 @@ async fn check_cluster(service: &Service, dir: &Path, wanted: u128) -> Result<()
         Ok(Some(found)) => Err(Failure::OtherCluster { dir: dir.to_owned(), found, wanted }),
         Ok(None) => Err(Failure::NoCluster { dir: dir.to_owned(), wanted }),
         // The node is over, and knows better why.
-        Err(_) => Ok(()),
+        Err(ServiceError::Stopping) => Ok(()),
+        Err(error) => Err(Failure::UnknownCluster { dir: dir.to_owned(), error }),
     }
 }
 
