@@ -114,9 +114,9 @@ pub(super) fn growth(
     claims: &[ClaimView],
     grows: impl Fn(&ClaimView) -> Option<bool>,
 ) -> Growth {
-    if let Some(larger) =
-        claims.iter().filter(|claim| claim.capacity > wanted).max_by_key(|claim| claim.capacity)
-    {
+    // A volume may be larger than what was asked for: providers round up.
+    let shrinks = |claim: &&ClaimView| claim.capacity > wanted && claim.request > wanted;
+    if let Some(larger) = claims.iter().filter(shrinks).max_by_key(|claim| claim.capacity) {
         let message = format!(
             "spec.storage.size is less than {} has; volumes never shrink, allowed is {} or more",
             larger.name, larger.capacity_text
@@ -167,6 +167,8 @@ mod tests {
         for (what, wanted, template, claims, expected) in [
             ("new", 2, None, vec![], Growth::Settled),
             ("as it should be", 2, Some(2), vec![claim(0, 2, 2)], Growth::Settled),
+            ("rounded up", 2, Some(2), vec![claim(0, 2, 3)], Growth::Settled),
+            ("grows within the rounding", 3, Some(2), vec![claim(0, 2, 4)], Growth::Claims(vec![name(0)])),
             ("growing", 4, Some(4), vec![claim(0, 4, 2)], Growth::Settled),
             ("to grow", 4, Some(2), vec![claim(0, 2, 2), claim(1, 4, 4)], Growth::Claims(vec![name(0)])),
             ("claims are done", 4, Some(2), vec![claim(0, 4, 2)], Growth::Recreate),
