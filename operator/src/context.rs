@@ -12,6 +12,7 @@ use kube::runtime::reflector::store::Writer;
 use crate::admin::{BrokerConnector, CallError, Desk, Identities, PodAddress};
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::pki::Source;
 use crate::queue::counts::Counts;
 use crate::queue::neighbours::{Concerned, Neighbours};
 use crate::retry::Failures;
@@ -110,7 +111,7 @@ impl Context {
         let wakes = || settings.scope.parts().iter().map(|_| Arc::default()).collect();
         let context = Self {
             desk: Desk::new(connector.clone()),
-            identities: Identities::new(client.clone()),
+            identities: Identities::new(client.clone(), clock.clone()),
             neighbours: Neighbours::default(),
             counts: Counts::default(),
             broker_wakes: wakes(),
@@ -134,9 +135,13 @@ impl Context {
     /// # Errors
     /// When the Broker or its certificates are not there.
     pub async fn pods(&self, broker: &Key) -> Result<Vec<PodAddress>, CallError> {
-        let replicas =
-            self.brokers.get(&broker.namespace, &broker.name).map_or(1, |broker| broker.spec.replicas);
-        let identity = self.identities.get(broker).await?;
+        let known = self.brokers.get(&broker.namespace, &broker.name);
+        let (replicas, source) =
+            known.map_or((1, Source::Authority), |broker| (broker.spec.replicas, Source::of(&broker.spec)));
+        let identity = self.identities.get(broker, source).await.map_err(|error| CallError::Unreachable {
+            pod: format!("Broker {broker}"),
+            problem: error.to_string(),
+        })?;
         let pod = |ordinal| PodAddress {
             namespace: broker.namespace.to_string(),
             broker: broker.name.to_string(),

@@ -9,4 +9,4 @@ pub mod identity;
 pub mod rotation;
 pub mod store;
 
-pub use identity::{IdentityError, identity};
+pub use identity::{IdentityError, Source, identity};

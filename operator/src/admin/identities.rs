@@ -7,8 +7,9 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::Instant;
 
-use super::{CallError, Identity};
-use crate::pki;
+use super::Identity;
+use crate::context::Clock;
+use crate::pki::{self, IdentityError, Source};
 use crate::wakes::Key;
 
 /// Time for which an identity is used without looking at the Secrets, unless it stops working: with each new one the
@@ -18,19 +19,20 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Identities by Broker; those that nobody asked for lately are forgotten.
 pub(crate) struct Identities {
     client: Client,
+    clock: Arc<dyn Clock>,
     known: Mutex<HashMap<Key, (Arc<Identity>, Instant)>>,
 }
 
 impl Identities {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: Mutex::default() }
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Self { client, clock, known: Mutex::default() }
     }
 
     /// The identity for one Broker.
     ///
     /// # Errors
     /// When the Broker's Secrets are not there, or not what they should be.
-    pub(crate) async fn get(&self, broker: &Key) -> Result<Arc<Identity>, CallError> {
+    pub(crate) async fn get(&self, broker: &Key, source: Source) -> Result<Arc<Identity>, IdentityError> {
         let now = Instant::now();
         let kept = |read: Instant| now.duration_since(read) < KEPT_FOR;
         if let Some((identity, read)) = self.lock().get(broker)
@@ -38,14 +40,9 @@ impl Identities {
         {
             return Ok(identity.clone());
         }
-        let read = pki::identity(&self.client, &broker.namespace, &broker.name).await;
-        let identity = read.map_err(|error| CallError::Unreachable {
-            pod: format!("Broker {broker}"),
-            problem: error.to_string(),
-        })?;
+        let identity = Arc::new(pki::identity(&self.client, broker, source, self.clock.now()).await?);
         let mut known = self.lock();
         known.retain(|_, (_, read)| kept(*read));
-        let identity = Arc::new(identity);
         known.insert(broker.clone(), (identity.clone(), now));
         Ok(identity)
     }

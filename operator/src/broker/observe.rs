@@ -1,7 +1,5 @@
 //! What exists of a Broker: read from the API server, and asked of its pods.
 
-use std::sync::Arc;
-
 use cmq_crds::broker::Broker;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -12,10 +10,11 @@ use kube::{Api, ResourceExt};
 use super::build::config::CLUSTER_ID;
 use super::pods::{self, PodView};
 use super::volumes::{self, ClaimView};
-use crate::admin::{BrokerInfo, CallError, LoadedCertificate, PodAddress};
+use crate::admin::{BrokerInfo, LoadedCertificate, PodAddress};
 use crate::context::Context;
 use crate::labels::REPLACE_VOLUME;
-use crate::pki::{IdentityError, identity};
+use crate::pki::{IdentityError, Source};
+use crate::wakes::Key;
 use crate::{labels, names};
 
 /// Pods of one Broker that are asked at once.
@@ -68,7 +67,7 @@ pub(super) async fn observe(context: &Context, broker: &Broker) -> kube::Result<
     let mut pods: Vec<_> = pods.iter().filter_map(|pod| pods::view(&name, pod)).collect();
     pods.sort_by_key(|pod| pod.ordinal);
     let claims = claims(context, broker).await?;
-    let infos = ask(context, &namespace, &name, &pods).await?;
+    let infos = ask(context, broker, &pods).await?;
     Ok(Observed { set, pods, claims, config_map, infos })
 }
 
@@ -93,31 +92,35 @@ pub(super) async fn claims(context: &Context, broker: &Broker) -> kube::Result<V
 /// What the pods that serve say of themselves.
 async fn ask(
     context: &Context,
-    namespace: &str,
-    name: &str,
+    broker: &Broker,
     pods: &[PodView],
 ) -> kube::Result<Vec<(i32, Result<BrokerInfo, String>)>> {
     let ready: Vec<_> = pods.iter().filter(|pod| pod.ready).map(|pod| pod.ordinal).collect();
     if ready.is_empty() {
         return Ok(Vec::new());
     }
-    let identity = match identity(&context.client, namespace, name).await {
-        Ok(identity) => Arc::new(identity),
+    let key = Key::new(broker.namespace().unwrap_or_default(), broker.name_any());
+    let identity = match context.identities.get(&key, Source::of(&broker.spec)).await {
+        Ok(identity) => identity,
         Err(IdentityError::Api(error)) => return Err(error),
         Err(error) => {
             return Ok(ready.into_iter().map(|ordinal| (ordinal, Err(error.to_string()))).collect());
         }
     };
+    let key = &key;
     let call = |ordinal: i32| {
         let pod = PodAddress {
-            namespace: namespace.to_owned(),
-            broker: name.to_owned(),
+            namespace: key.namespace.to_string(),
+            broker: key.name.to_string(),
             ordinal,
             identity: identity.clone(),
         };
         async move {
-            let info = context.connector.info(&pod).await;
-            (ordinal, info.map_err(|error: CallError| error.to_string()))
+            let info = context.connector.info(&pod).await.map_err(|error| {
+                context.call_failed(key, &error);
+                error.to_string()
+            });
+            (ordinal, info)
         }
     };
     Ok(stream::iter(ready).map(call).buffered(ASKED_AT_ONCE).collect().await)

@@ -130,12 +130,6 @@ impl Facts {
         let (begin, end) = (self.not_before.as_second(), self.not_after.as_second());
         now.as_second() >= begin + (end - begin) / 3 * 2
     }
-
-    /// When [`Self::renewable`] becomes true.
-    pub fn renew_at(&self) -> Timestamp {
-        let (begin, end) = (self.not_before.as_second(), self.not_after.as_second());
-        Timestamp::from_second(begin + (end - begin) / 3 * 2).unwrap_or(self.not_after)
-    }
 }
 
 /// Reads the first certificate of a PEM text.
@@ -227,7 +221,8 @@ mod tests {
     #[test]
     fn two_thirds_of_a_life() {
         let facts = read(&authority("orders", now()).unwrap().certificate).unwrap();
-        let at = facts.renew_at();
+        let (begin, end) = (facts.not_before.as_second(), facts.not_after.as_second());
+        let at = Timestamp::from_second(begin + (end - begin) / 3 * 2).unwrap();
         assert!(facts.renewable(at) && !facts.renewable(at - Duration::from_secs(1)));
         let days = (at.as_second() - now().as_second()) / 86_400;
         assert_eq!(days, 729);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cmq_crds::broker::BrokerSpec;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -11,6 +12,7 @@ use super::certificate::{self, OPERATOR_LIFE, Pair};
 use super::rotation::Authorities;
 use crate::admin::Identity;
 use crate::names;
+use crate::wakes::Key;
 
 /// Why the operator has no certificate for a Broker.
 #[derive(Debug, thiserror::Error)]
@@ -31,24 +33,43 @@ pub enum IdentityError {
     Api(#[from] kube::Error),
 }
 
+/// Where the certificates come from by which the pods of a Broker and the operator know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The Broker's own authority.
+    Authority,
+    /// An issuer of cert-manager.
+    Issuer,
+}
+
+impl Source {
+    /// As a Broker's spec says.
+    pub fn of(spec: &BrokerSpec) -> Self {
+        if spec.tls.internal_issuer_ref.is_some() { Self::Issuer } else { Self::Authority }
+    }
+}
+
 /// The operator's certificate for a Broker: made from the Broker's authority, or the one that cert-manager made.
 ///
 /// # Errors
 /// While there is no authority, or it cannot be read.
-pub async fn identity(client: &Client, namespace: &str, broker: &str) -> Result<Identity, IdentityError> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let authority = names::authority_secret(broker);
-    if let Some(secret) = secrets.get_opt(&authority).await? {
-        return from_authority(&secret, Timestamp::now())
-            .map_err(|problem| IdentityError::Invalid { secret: authority, problem });
-    }
-    let issued = names::operator_tls_secret(broker);
-    match secrets.get_opt(&issued).await? {
-        Some(secret) => {
-            from_issued(&secret).map_err(|problem| IdentityError::Invalid { secret: issued, problem })
-        }
-        None => Err(IdentityError::Missing(authority)),
-    }
+pub async fn identity(
+    client: &Client,
+    broker: &Key,
+    source: Source,
+    now: Timestamp,
+) -> Result<Identity, IdentityError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &broker.namespace);
+    let name = match source {
+        Source::Authority => names::authority_secret(&broker.name),
+        Source::Issuer => names::operator_tls_secret(&broker.name),
+    };
+    let Some(secret) = secrets.get_opt(&name).await? else { return Err(IdentityError::Missing(name)) };
+    let identity = match source {
+        Source::Authority => from_authority(&secret, now),
+        Source::Issuer => from_issued(&secret),
+    };
+    identity.map_err(|problem| IdentityError::Invalid { secret: name, problem })
 }
 
 fn from_authority(secret: &Secret, now: Timestamp) -> Result<Identity, String> {
