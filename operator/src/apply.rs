@@ -9,8 +9,9 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-use crate::labels::FIELD_MANAGER;
+use crate::labels::{FIELD_MANAGER, STATUS_MANAGER};
 
 /// Why a child was not applied or removed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,29 @@ where
     let parameters = PatchParams::apply(FIELD_MANAGER);
     let parameters = if existing.is_some() { parameters.force() } else { parameters };
     Ok(api.patch(&name, &parameters, &Patch::Apply(&object)).await?)
+}
+
+/// Writes the status of an object. One that is gone has no need of it.
+///
+/// # Errors
+/// As the API server says; a conflict when the object was made anew under its name.
+pub async fn status<K>(client: &Client, object: &K, status: &impl Serialize) -> kube::Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": object.name_any(), "uid": object.uid() },
+        "status": status,
+    });
+    let parameters = PatchParams::apply(STATUS_MANAGER).force();
+    match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(body)).await {
+        Err(error) if is_absent(&error) => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 /// Deletes a child that is no longer wanted. One that is not there, or is not ours, is left as it is.

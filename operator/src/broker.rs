@@ -13,12 +13,10 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
 use crate::apply::ApplyError;
@@ -26,7 +24,7 @@ use crate::condition::{ConditionType, Finding, State, merge};
 use crate::context::Context;
 use crate::queue::neighbours::Part;
 use crate::reason::Reason;
-use crate::{finalizer, labels, retry, watch};
+use crate::{apply, finalizer, labels, retry, watch};
 use observe::Observed;
 use refusal::Refusal;
 use status::Look;
@@ -258,7 +256,7 @@ fn queues(broker: &Broker, context: &Context) -> usize {
     let owners: Vec<_> = broker.owner_references().iter().map(|owner| owner.uid.as_str()).collect();
     let of = |queue: &cmq_crds::queue::Queue| {
         cleanup::refers(queue, &namespace, &name)
-            || queue.meta().uid.as_deref().is_some_and(|uid| owners.contains(&uid))
+            || queue.metadata.uid.as_deref().is_some_and(|uid| owners.contains(&uid))
     };
     context.queues.filter(of).len()
 }
@@ -296,16 +294,5 @@ async fn apply_status(
     if broker.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let body = json!({
-        "apiVersion": Broker::api_version(&()),
-        "kind": Broker::kind(&()),
-        "metadata": { "name": broker.name_any(), "uid": broker.uid() },
-        "status": status,
-    });
-    let parameters = PatchParams::apply(labels::STATUS_MANAGER).force();
-    match api(broker, context).patch_status(&broker.name_any(), &parameters, &Patch::Apply(body)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error),
-    }
+    apply::status(&context.client, broker, &status).await
 }

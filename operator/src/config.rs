@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::uninstall::Policy;
+use crate::watch::Scope;
 
 /// Looks after Brokers and Queues of a Kubernetes cluster: makes the pods that a Broker asks for, and declares every Queue to
 /// its Broker.
@@ -56,6 +57,22 @@ pub struct Installation {
 }
 
 impl Installation {
+    /// How to reach the API server, and the namespace that the operator runs in.
+    ///
+    /// # Errors
+    /// Neither the environment nor KUBECONFIG names a cluster.
+    pub async fn cluster(&self) -> Result<(kube::Config, String), kube::config::InferConfigError> {
+        let cluster = kube::Config::infer().await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+        Ok((cluster, namespace))
+    }
+
+    /// The objects to look after.
+    pub fn scope(&self) -> Scope {
+        let namespaces = self.namespaces();
+        if namespaces.is_empty() { Scope::Cluster } else { Scope::Namespaces(namespaces) }
+    }
+
     /// The namespaces to look after; none: all.
     pub fn namespaces(&self) -> Vec<String> {
         let names = self.watch_namespaces.iter().map(|name| name.trim().to_owned());

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kube::{Client, Config};
+use kube::Client;
 
 use crate::config::{Action, Installation};
 use crate::preflight;
@@ -59,8 +59,8 @@ async fn work(action: &Action) -> Result<String, Vec<String>> {
 
 /// The API server, and the namespace that the operator runs in.
 async fn client(installation: &Installation) -> Result<(Client, String), String> {
-    let cluster = Config::infer().await.map_err(|error| format!("no API server: {error}"))?;
-    let namespace = installation.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let (cluster, namespace) =
+        installation.cluster().await.map_err(|error| format!("no API server: {error}"))?;
     let client = Client::try_from(cluster).map_err(|error| format!("no API server: {error}"))?;
     Ok((client, namespace))
 }

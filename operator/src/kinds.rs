@@ -2,6 +2,8 @@
 
 use kube::Client;
 
+use crate::apply::is_absent;
+
 /// The plurals of our kinds.
 const OURS: [&str; 2] = ["brokers", "queues"];
 
@@ -12,8 +14,7 @@ const OURS: [&str; 2] = ["brokers", "queues"];
 pub async fn missing(client: &Client) -> kube::Result<Vec<&'static str>> {
     let known = match client.list_api_group_resources("cmq.dev/v1alpha1").await {
         Ok(list) => list.resources,
-        // A group that does not exist is answered in plain text, without a reason.
-        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+        Err(error) if is_absent(&error) => Vec::new(),
         Err(error) => return Err(error),
     };
     Ok(OURS.into_iter().filter(|plural| !known.iter().any(|resource| resource.name == *plural)).collect())

@@ -8,9 +8,9 @@
 //! |---|---|
 //! | [`names`], [`labels`] | how children are called and found; every annotation and finalizer |
 //! | [`reason`], [`condition`] | why a condition is as it is, with the remedy; how conditions are merged |
-//! | [`context`], [`watch`] | what every reconcile is given; the objects that are watched |
+//! | [`context`], [`watch`], [`namespaces`] | what every reconcile is given; the objects that are watched, and namespaces |
 //! | [`wakes`], [`retry`], [`finalizer`] | who is looked at again and when; our finalizer |
-//! | [`apply`](mod@apply) | ownership check and server-side apply of one child |
+//! | [`apply`](mod@apply) | ownership check and server-side apply of one child; the status |
 //! | [`pki`] | authorities, certificates and their rotation |
 //! | [`admin`] | the brokers' admin API as a trait and its types |
 //! | [`broker`], [`queue`] | the two controllers |
@@ -39,6 +39,7 @@ pub mod labels;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod namespaces;
 pub mod permissions;
 pub mod pki;
 pub mod preflight;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cmq_crds::broker::ImagePullPolicy;
 use futures_util::FutureExt;
 use futures_util::future::{self, Either, Shared};
+use kube::Client;
 use kube::client::ClientBuilder;
-use kube::{Client, Config as ClientConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -21,7 +21,6 @@ use crate::context::{Context, Settings, SystemClock};
 use crate::health::Health;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
-use crate::watch::Scope;
 use crate::{http, kinds};
 
 /// Time for running reconciles to end when the process is told to stop; the grace period of its pod is 30 s.
@@ -173,8 +172,7 @@ async fn lead(
 /// A client whose watches are noted, and the namespace that the operator runs in.
 async fn client(installation: &Installation, health: &Health) -> Result<(Client, String), ProcessError> {
     let no_cluster = |error: &dyn std::fmt::Display| ProcessError::NoCluster(error.to_string());
-    let cluster = ClientConfig::infer().await.map_err(|error| no_cluster(&error))?;
-    let namespace = installation.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let (cluster, namespace) = installation.cluster().await.map_err(|error| no_cluster(&error))?;
     let builder = ClientBuilder::try_from(cluster).map_err(|error| no_cluster(&error))?;
     Ok((builder.with_layer(health).build(), namespace))
 }
@@ -201,14 +199,13 @@ async fn wait_for_kinds(client: &Client, stop: Stop) -> Option<()> {
 }
 
 fn settings(config: &Config, namespace: &str) -> Settings {
-    let namespaces = config.installation.namespaces();
     let policy = config.broker_image_pull_policy.map(|policy| match policy {
         PullPolicy::Always => ImagePullPolicy::Always,
         PullPolicy::IfNotPresent => ImagePullPolicy::IfNotPresent,
         PullPolicy::Never => ImagePullPolicy::Never,
     });
     Settings {
-        scope: if namespaces.is_empty() { Scope::Cluster } else { Scope::Namespaces(namespaces) },
+        scope: config.installation.scope(),
         broker_image: config.broker_image.clone().expect("the flag is required but for errands"),
         broker_image_pull_policy: policy,
         namespace: namespace.to_owned(),

@@ -9,17 +9,15 @@ use std::time::Duration;
 use cmq_crds::broker::Broker;
 use cmq_crds::queue::{Queue, QueueStatus};
 use futures_util::{StreamExt, future};
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::{Api, ResourceExt};
-use serde_json::json;
 use tokio::time::timeout;
 
 use crate::condition::State;
 use crate::context::Context;
 use crate::reason::Reason;
-use crate::{finalizer, labels, retry, watch};
+use crate::{apply, finalizer, labels, retry, watch};
 use cleanup::Cleanup;
 use neighbours::{Part, broker_of, key_of};
 use own_broker::OwnBrokerError;
@@ -254,18 +252,7 @@ async fn write_status(queue: &Queue, context: &Context, status: QueueStatus) -> 
     if let Some(before) = &queue.status {
         log_change(queue, before, &status);
     }
-    let body = json!({
-        "apiVersion": "cmq.dev/v1alpha1",
-        "kind": "Queue",
-        "metadata": { "name": queue.name_any(), "uid": queue.uid() },
-        "status": status,
-    });
-    let parameters = PatchParams::apply(labels::STATUS_MANAGER).force();
-    match api(queue, context).patch_status(&queue.name_any(), &parameters, &Patch::Apply(body)).await {
-        // Gone, or gone and made anew: the new object has its own look.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        result => result.map(drop),
-    }
+    apply::status(&context.client, queue, &status).await
 }
 
 /// A line when the object became ready, or ceased to be.

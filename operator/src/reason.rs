@@ -92,8 +92,6 @@ reasons! {
         => "Wait.",
     Forbidden: "The operator lacks a permission."
         => "Give it the permission that the message names; the chart's roles have all that is needed.",
-    ApiError: "A call to the API server failed; it is tried again."
-        => "Nothing to do, unless it stays.",
     ForceDeleted: "The object went by the annotation cmq.dev/force-delete; nothing was cleaned up."
         => "Nothing to do.",
 

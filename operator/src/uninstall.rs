@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Installation;
-use crate::watch::api;
+use crate::watch::{Scope, api};
 use crate::{finalizer, lease};
 
 /// Objects of a page.
@@ -60,9 +60,9 @@ pub async fn prepare(
     policy: Policy,
     time: Duration,
 ) -> Result<(), UninstallError> {
-    let scope = Objects { client, namespaces: installation.namespaces() };
+    let objects = Objects { client, scope: installation.scope() };
     match policy {
-        Policy::Refuse => match scope.named().await? {
+        Policy::Refuse => match objects.named().await? {
             Some(named) => Err(UninstallError::InUse(named)),
             None => Ok(()),
         },
@@ -70,12 +70,12 @@ pub async fn prepare(
             let name = &installation.lease_name;
             // From here on no operator works, so that none puts back what is taken, until well after the time.
             lease::seize(client, namespace, name, "uninstall", time + lease::DURATION).await?;
-            until(time, async || scope.orphan().await).await
+            until(time, async || objects.orphan().await).await
         }
         Policy::Delete => {
             // Queues first, so that they can be withdrawn; what a Queue owns goes with it.
-            until(time, async || scope.delete::<Queue>().await).await?;
-            until(time, async || scope.delete::<Broker>().await).await
+            until(time, async || objects.delete::<Queue>().await).await?;
+            until(time, async || objects.delete::<Broker>().await).await
         }
     }
 }
@@ -98,7 +98,7 @@ async fn until(
 /// The Brokers and Queues that the operator looks after.
 struct Objects<'a> {
     client: &'a Client,
-    namespaces: Vec<String>,
+    scope: Scope,
 }
 
 impl Objects<'_> {
@@ -149,13 +149,8 @@ impl Objects<'_> {
     }
 
     async fn list<K: Kind>(&self) -> Result<Vec<K>, UninstallError> {
-        let parts = if self.namespaces.is_empty() {
-            vec![None]
-        } else {
-            self.namespaces.iter().map(|n| Some(&**n)).collect()
-        };
         let mut objects = Vec::new();
-        for part in parts {
+        for part in self.scope.parts() {
             let api = api::<K>(self.client, part);
             let mut page = ListParams::default().limit(PAGE);
             loop {

@@ -4,7 +4,7 @@ use cmq_crds::broker::Broker;
 use cmq_crds::broker::storage::VolumeDeletionPolicy;
 use cmq_crds::queue::Queue;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ListParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::labels::FORCE_DELETE;
 use crate::reason::Reason;
 use crate::watch::api;
-use crate::{finalizer, names};
+use crate::{finalizer, names, namespaces};
 
 /// Queues that are named in a message.
 const NAMED_MAX: usize = 5;
@@ -83,7 +83,7 @@ pub(super) async fn advance(context: &Context, broker: &Broker, observed: &Obser
         observed.set.as_ref().filter(|set| apply::owned(&set.metadata, "StatefulSet", &reference).is_ok());
     let users = users(context, broker).await?;
     let forced = broker.annotations().get(FORCE_DELETE).is_some_and(|value| value == "true")
-        || (!users.is_empty() && namespace_ends(context, &namespace).await?);
+        || (!users.is_empty() && namespaces::ends(&context.client, &namespace).await?);
     let own_claims =
         observed.claims.iter().filter(|claim| claim.broker_uid.as_deref() == Some(&uid) && !claim.ending);
     let leaving = Leaving {
@@ -145,15 +145,6 @@ pub(super) fn refers(queue: &Queue, namespace: &str, broker: &str) -> bool {
         let there = reference.namespace.as_deref().or(queue.metadata.namespace.as_deref());
         reference.name == broker && there == Some(namespace)
     })
-}
-
-/// Whether a namespace is being deleted, as far as it may be read.
-async fn namespace_ends(context: &Context, namespace: &str) -> kube::Result<bool> {
-    match Api::<Namespace>::all(context.client.clone()).get_metadata_opt(namespace).await {
-        Ok(found) => Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())),
-        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The StatefulSet: made, changed pod by pod, taken back, or made anew around its pods.
 
+use std::collections::BTreeMap;
+
 use cmq_crds::broker::Broker;
 use cmq_crds::broker::storage::byte_size;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
@@ -82,7 +84,7 @@ pub(super) async fn ensure(
         partition: view.partition,
         claim_size: claim_size(set).0,
         claim_class: claim_class(set),
-        annotations: view.memory.annotations(),
+        annotations: BTreeMap::new(),
     };
     let mut memory = view.memory.clone();
     match &step {
@@ -112,11 +114,19 @@ pub(super) async fn ensure(
             let pods: Api<Pod> = Api::namespaced(context.client.clone(), model.namespace);
             apply::delete(&pods, pod, uid, PropagationPolicy::Background).await?;
         }
+        Step::Settled if memory.refused.is_none() && was_rolling(broker) => {
+            context.metrics.rollout("done");
+        }
         Step::Settled | Step::Wait => {}
     }
     form.annotations = memory.annotations();
     apply::child(&context.client, broker, stateful_set::stateful_set(model, form)).await?;
     Ok(Done { step, given_up: memory.refused.map(|(_, why)| why) })
+}
+
+/// Whether the last look saw a change of the pods under way.
+fn was_rolling(broker: &Broker) -> bool {
+    broker.status.as_ref().is_some_and(|status| status.rollout.is_some())
 }
 
 /// A StatefulSet where there is none: the first one, or one around pods that are there.

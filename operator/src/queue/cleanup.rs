@@ -7,14 +7,13 @@ use cmq_crds::broker::storage::VolumeDeletionPolicy;
 use cmq_crds::queue::{DeletionPolicy, Queue};
 use kube::{Api, ResourceExt};
 
-use super::dereference::namespace_metadata;
 use super::neighbours::{broker_of, key_of};
 use super::verdict::Verdict;
 use crate::admin::{CallError, WaitReason, Withdrawal, Withdrawn, WithdrawnState};
 use crate::context::Context;
-use crate::labels;
 use crate::reason::Reason;
 use crate::wakes::Key;
+use crate::{labels, namespaces};
 
 /// How long a broker that does not answer is waited for, where nothing is lost by not waiting.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,15 +95,7 @@ async fn facts(context: &Context, queue: &Queue) -> kube::Result<Facts> {
         }
         broker => broker?,
     };
-    let namespace_goes = !forced
-        && match namespace_metadata(&context.client, &key.namespace).await {
-            Ok(namespace) => {
-                namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
-            }
-            // An operator of some namespaces need not see the objects of namespaces.
-            Err(kube::Error::Api(status)) if status.is_forbidden() => false,
-            Err(error) => return Err(error),
-        };
+    let namespace_goes = !forced && namespaces::ends(&context.client, &key.namespace).await?;
     let (leaving, guests): (Vec<_>, Vec<_>) = context
         .neighbours
         .on_broker(&broker_key)

@@ -1,6 +1,6 @@
 //! What is in the queues of each Broker: one walk over all of them a minute, and a Queue is woken when its steps changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Counts {
     }
 
     /// The Brokers whose walk is due; those not named any more are forgotten.
-    fn due(&self, brokers: Vec<Key>, now: Instant) -> Vec<Key> {
+    fn due(&self, brokers: &HashSet<Key>, now: Instant) -> Vec<Key> {
         let mut walks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         walks.retain(|key, _| brokers.contains(key));
         let mut due = Vec::new();
@@ -49,7 +49,7 @@ impl Counts {
             let walk = walks.entry(broker.clone()).or_insert_with(first);
             if walk.due <= now {
                 walk.due = now + INTERVAL;
-                due.push(broker);
+                due.push(broker.clone());
             }
         }
         due
@@ -70,7 +70,7 @@ pub async fn keep(context: Arc<Context>) {
         ticks.tick().await;
         context.metrics.set_objects("queue", context.queues.len());
         context.metrics.set_objects("broker", context.brokers.len());
-        let due = context.counts.due(context.neighbours.brokers(), Instant::now());
+        let due = context.counts.due(&context.neighbours.brokers(), Instant::now());
         stream::iter(due).for_each_concurrent(BROKERS_AT_ONCE, |broker| walk(&context, broker)).await;
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use cmq_crds::broker::Broker;
 use cmq_crds::broker::network::NamespaceSelection;
 use cmq_crds::queue::Queue;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{PartialObjectMeta, Selector, SelectorExt};
-use kube::{Api, Client, ResourceExt};
+use kube::core::{Selector, SelectorExt};
+use kube::{Client, ResourceExt};
 
 use super::neighbours::{Facts, broker_of, key_of};
 use crate::context::Context;
+use crate::namespaces;
 use crate::wakes::Key;
 
 /// A Queue's surroundings.
@@ -72,17 +72,6 @@ async fn consents(
     let Some(selector) = &allowed.selector else { return Ok(false) };
     // A selector that cannot be read selects nothing.
     let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok(false) };
-    let labels = namespace_metadata(client, namespace).await?.map(|namespace| namespace.labels().clone());
+    let labels = namespaces::metadata(client, namespace).await?.map(|namespace| namespace.labels().clone());
     Ok(labels.is_some_and(|labels| selector.matches(&labels)))
-}
-
-/// Metadata of a namespace; nothing when it does not exist.
-///
-/// # Errors
-/// When the API server fails or refuses.
-pub(super) async fn namespace_metadata(
-    client: &Client,
-    name: &str,
-) -> kube::Result<Option<PartialObjectMeta<Namespace>>> {
-    Api::<Namespace>::all(client.clone()).get_metadata_opt(name).await
 }

@@ -218,7 +218,7 @@ impl Neighbours {
     }
 
     /// Brokers that have Queues.
-    pub fn brokers(&self) -> Vec<Key> {
+    pub fn brokers(&self) -> HashSet<Key> {
         self.read().by_broker.keys().cloned().collect()
     }
 

@@ -1,8 +1,7 @@
 //! What can be wrong with a Queue that its schema cannot say: its relations to other objects. Pure.
 
 use cmq_crds::bounds::DEAD_LETTER_SOURCES_MAX;
-use cmq_crds::broker::storage::VolumeDeletionPolicy;
-use cmq_crds::queue::{DeletionPolicy, Queue};
+use cmq_crds::queue::Queue;
 
 use super::dereference::World;
 use super::neighbours::{Facts, broker_of, key_of};
@@ -24,26 +23,9 @@ pub(super) enum DeadLetters {
 /// # Errors
 /// What keeps it from being declared.
 pub(super) fn validate(queue: &Queue, world: &World) -> Result<DeadLetters, Verdict> {
-    own_volumes(queue)?;
     shared_broker(queue, world)?;
     wire_name(queue, world)?;
     dead_letters(queue, world)
-}
-
-/// A queue cannot stay on volumes that are deleted.
-fn own_volumes(queue: &Queue) -> Result<(), Verdict> {
-    let deleted = |broker: &cmq_crds::broker::BrokerSpec| {
-        broker.storage.deletion_policy == VolumeDeletionPolicy::Delete
-    };
-    if queue.spec.deletion_policy == DeletionPolicy::Retain && queue.spec.broker.as_ref().is_some_and(deleted)
-    {
-        return Err(Verdict::user_error(
-            Reason::Invalid,
-            "spec.deletionPolicy Retain keeps the queue on its volumes, and spec.broker.storage.deletionPolicy Delete \
-             deletes them",
-        ));
-    }
-    Ok(())
 }
 
 fn shared_broker(queue: &Queue, world: &World) -> Result<(), Verdict> {

@@ -116,14 +116,3 @@ fn brokers_that_are_not_there_or_do_not_consent() {
     world.broker_in_scope = false;
     assert!(validate(&queues[0], &world).unwrap_err().detail.contains("does not look after"));
 }
-
-#[test]
-fn a_queue_is_not_kept_on_volumes_that_are_deleted() {
-    let with = |queue_policy: &str, volumes: &str| {
-        let broker = json!({ "storage": { "deletionPolicy": volumes } });
-        reason(check(&[queue("main", 0, json!({ "broker": broker, "deletionPolicy": queue_policy }))]))
-    };
-    assert_eq!(with("Retain", "Delete"), "Invalid");
-    assert_eq!(with("Retain", "Retain"), "fine");
-    assert_eq!(with("Delete", "Delete"), "fine");
-}
