@@ -38,6 +38,8 @@ reasons! {
         => "Wait. `kubectl describe pod` shows what a pod that does not start waits for.",
     PodsNotReady: "Some pods do not serve."
         => "The message names them; `kubectl describe pod` and `kubectl logs` say why.",
+    MemberUnreachable: "The node of a pod does not report; another pod would need proof that it is off."
+        => "Bring the node back. If it is off for good, taint it with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute.",
     Unschedulable: "A pod finds no node."
         => "Free or add nodes, or change spec.resources and spec.placement. The message is the scheduler's.",
     ImagePullFailed: "A node cannot get the image of the broker."

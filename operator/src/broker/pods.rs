@@ -66,8 +66,27 @@ pub(super) fn view(broker: &str, pod: &Pod) -> Option<PodView> {
         ready,
         ending,
         created: pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        trouble: if ready || ending { None } else { trouble(pod) },
+        trouble: match unreachable(pod) {
+            Some(trouble) => Some(trouble),
+            None if ready || ending => None,
+            None => trouble(pod),
+        },
         name,
+    })
+}
+
+/// A node that is lost says no more of its containers, and the cluster calls the pod not ready in its place.
+fn unreachable(pod: &Pod) -> Option<Trouble> {
+    let spec = pod.spec.as_ref()?;
+    let node = spec.node_name.as_ref()?;
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let gated = spec.readiness_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    let well = !containers.is_empty() && containers.iter().all(|container| container.ready);
+    let called_not_ready = condition(pod, "Ready").is_some_and(|(status, _)| status == "False");
+    (well && called_not_ready && !gated).then(|| Trouble {
+        reason: Reason::MemberUnreachable,
+        message: format!("its node {node} does not report; the pod stays with its volume until the node is back"),
+        hard: false,
     })
 }
 
@@ -190,6 +209,38 @@ mod tests {
             let seen = trouble.as_ref().map(|t| (t.reason, t.message.as_str(), t.hard));
             assert_eq!(seen, expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_node_that_does_not_report_is_named() {
+        let seen = |node: &Value, ready: &str, container: bool, ending: bool| {
+            let mut pod = json!({
+                "metadata": { "name": "orders-cmq-0" },
+                "spec": node,
+                "status": {
+                    "conditions": [{ "type": "Ready", "status": ready }],
+                    "containerStatuses": [{
+                        "name": "broker", "image": "", "imageID": "", "restartCount": 0, "ready": container,
+                        "state": { "running": {} },
+                    }],
+                },
+            });
+            if ending {
+                pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
+            }
+            view("orders", &serde_json::from_value(pod).unwrap()).unwrap().trouble
+        };
+        let node = json!({ "containers": [], "nodeName": "node-7" });
+        for ending in [false, true] {
+            let trouble = seen(&node, "False", true, ending).unwrap();
+            assert_eq!((trouble.reason, trouble.hard), (Reason::MemberUnreachable, false));
+            assert!(trouble.message.contains("node-7"), "{}", trouble.message);
+            assert_eq!(seen(&node, "False", false, ending), None);
+        }
+        assert_eq!(seen(&node, "True", true, false), None);
+        let gated =
+            json!({ "containers": [], "nodeName": "node-7", "readinessGates": [{ "conditionType": "x" }] });
+        assert_eq!(seen(&gated, "False", true, false), None);
     }
 
     #[test]

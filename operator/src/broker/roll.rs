@@ -141,8 +141,11 @@ pub(super) fn step(set: &SetView, pods: &[PodView], replicas: i32, wanted: &str,
     if settled { Step::Settled } else { Step::Wait }
 }
 
-/// Why a pod of the new revision is waited for no longer.
+/// Why a pod of the new revision is waited for no longer. A lost node says nothing of the revision.
 fn given_up(pod: &PodView, now: Timestamp) -> Option<Trouble> {
+    if pod.trouble.as_ref().is_some_and(|trouble| trouble.reason == Reason::MemberUnreachable) {
+        return None;
+    }
     let hard = pod.trouble.clone().filter(|trouble| trouble.hard);
     let late = || {
         let message = format!("{} did not serve within {} s", pod.name, PATIENCE.as_secs());
@@ -166,13 +169,19 @@ mod tests {
         SetView { observed: true, partition, current: current.into(), update: update.into(), memory }
     }
 
-    /// Pods as `ordinal revision state`: `+` serves, `-` does not, `!` cannot, `x` is ending, `~` does not and is old.
+    /// Pods as `ordinal revision state`: `+` serves, `-` does not, `!` cannot, `x` is ending, `~` does not and is old, `?` too,
+    /// on a lost node.
     fn pods(text: &str) -> Vec<PodView> {
         text.split_whitespace()
             .map(|word| {
                 let (ordinal, rest) = word.split_once(':').unwrap();
                 let (revision, state) = rest.split_at(1);
-                let trouble = Trouble { reason: Reason::CrashLooping, message: "broken".into(), hard: true };
+                let trouble = match state {
+                    "!" => Some((Reason::CrashLooping, true)),
+                    "?" => Some((Reason::MemberUnreachable, false)),
+                    _ => None,
+                };
+                let old = matches!(state, "~" | "?");
                 PodView {
                     ordinal: ordinal.parse().unwrap(),
                     name: format!("orders-cmq-{ordinal}"),
@@ -180,8 +189,8 @@ mod tests {
                     revision: revision.to_owned(),
                     ready: state == "+",
                     ending: state == "x",
-                    created: now() - if state == "~" { PATIENCE * 2 } else { Duration::from_secs(10) },
-                    trouble: (state == "!").then_some(trouble),
+                    created: now() - if old { PATIENCE * 2 } else { Duration::from_secs(10) },
+                    trouble: trouble.map(|(reason, hard)| Trouble { reason, message: "broken".into(), hard }),
                 }
             })
             .collect()
@@ -218,6 +227,7 @@ mod tests {
     fn a_revision_that_does_not_serve_is_given_up() {
         let crash = Trouble { reason: Reason::CrashLooping, message: "broken".into(), hard: true };
         assert_eq!(step(&set(2, "a", "b"), &pods("0:a+ 1:a+ 2:b!"), 3, "new", now()), Step::GoBack(crash));
+        assert_eq!(step(&set(0, "a", "b"), &pods("0:b?"), 1, "new", now()), Step::Wait);
         let late = step(&set(0, "a", "b"), &pods("0:b~"), 1, "new", now());
         assert!(
             matches!(&late, Step::GoBack(t) if t.message == "orders-cmq-0 did not serve within 300 s"),
