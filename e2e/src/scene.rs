@@ -11,6 +11,8 @@ use crate::load::Load;
 use crate::release::Release;
 use crate::wait;
 
+/// Selects the namespaces of areas.
+pub(crate) const AREAS: &str = "app.kubernetes.io/part-of=cmq-e2e";
 /// The queue of a scene, and its Broker.
 pub(crate) const QUEUE: &str = "orders";
 /// Seconds from applying to Ready.
@@ -32,7 +34,7 @@ impl<'a> Scene<'a> {
         command::output("kubectl", &["create", "namespace", &namespace])?;
         // Broker pods must meet the strictest level that Kubernetes knows.
         let level = "pod-security.kubernetes.io/enforce=restricted";
-        command::output("kubectl", &["label", "namespace", &namespace, level])?;
+        command::output("kubectl", &["label", "namespace", &namespace, level, AREAS])?;
         Ok(Self { flags, release, kubectl: Kubectl::new(namespace), skipped: None.into() })
     }
 

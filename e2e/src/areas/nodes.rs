@@ -19,14 +19,29 @@ pub(super) fn drained(scene: &Scene<'_>) -> Result<()> {
         let (node, uid) = (kubectl::text(&pod, "/spec/nodeName"), kubectl::text(&pod, "/metadata/uid"));
         let load = scene.load(&[])?;
         let drain = ["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"];
-        let drained = command::output("kubectl", &drain).and_then(|_| scene.wait_for_another_pod(uid, 90));
+        let drained = command::output("kubectl", &drain).and_then(|_| placed(scene, uid));
         command::output("kubectl", &["uncordon", node])?;
-        drained?;
+        if !drained? {
+            check::fact(format!("the volume is on {node}: its pod waits for the node"));
+        }
+        scene.wait_for_another_pod(uid, 90)?;
         load.wait_until_sending()?;
         load.finish(&format!("drain {round} of {node}"))?;
     }
     scene.release.wait_for_pods(1)?;
     scene.settle("queue", QUEUE, 60).map(drop)
+}
+
+/// Waits until there is another pod than the one with this UID, and whether it found a node: with a volume that is on the drained
+/// node it must not.
+fn placed(scene: &Scene<'_>, than: &str) -> Result<bool> {
+    let look = || {
+        let pod = scene.pod()?;
+        let scheduled = kubectl::condition(&pod, "PodScheduled").map(|seen| seen["status"] == "True");
+        Ok(scheduled.filter(|_| kubectl::text(&pod, "/metadata/uid") != than))
+    };
+    let (_, placed) = wait::until("another pod is scheduled, or cannot be", 90, look, Option::is_some)?;
+    Ok(placed.unwrap_or(false))
 }
 
 pub(super) fn crashed(scene: &Scene<'_>) -> Result<()> {
@@ -56,18 +71,27 @@ fn lost_and_back(scene: &Scene<'_>, scenario: &str, lose: &str, bring_back: &str
         || is_node_ready(&node),
         |ready| !ready,
     )
+    .and_then(|_| scene.wait_for_reason("broker", QUEUE, "MemberUnreachable", 30))
+    .inspect(|broker| tell("Broker", broker))
     .and_then(|_| wait::until("the queue says so", 90, || scene.kubectl.get("queue", QUEUE), not_ready));
     // Whatever was seen, the node must come back.
     command::shell(bring_back, "NODE", &node)?;
     let (_, queue) = seen?;
-    if let Some(ready) = kubectl::condition(&queue, "Ready") {
-        check::fact(format!("meanwhile Ready={} {}: {}", ready["status"], ready["reason"], ready["message"]));
-    }
+    tell("Queue", &queue);
     wait::until("the node is Ready", 120, || is_node_ready(&node), |ready| *ready)?;
     wait::until("the pod is Ready", 120, || scene.pod(), is_ready)?;
     load.wait_until_sending()?;
     load.finish(scenario)?;
     scene.settle("queue", QUEUE, 60).map(drop)
+}
+
+/// What the status says of readiness.
+fn tell(kind: &str, object: &Value) {
+    if let Some(ready) = kubectl::condition(object, "Ready") {
+        let [status, reason, message] =
+            ["status", "reason", "message"].map(|part| kubectl::text(ready, &format!("/{part}")));
+        check::fact(format!("meanwhile the {kind} says Ready={status} {reason}: {message}"));
+    }
 }
 
 fn is_node_ready(node: &str) -> Result<bool> {

@@ -8,6 +8,7 @@ use crate::failure::Result;
 use crate::inventory::Inventory;
 use crate::kubectl::{self, Kubectl};
 use crate::release::Release;
+use crate::scene::AREAS;
 use crate::wait;
 
 /// What stays on purpose.
@@ -28,6 +29,8 @@ pub(crate) fn run(release: &Release<'_>, before: &Inventory) -> Result<()> {
     last.apply(&broker.to_string())?;
     wait::until("the Broker is Ready", 60, || last.get("broker", "last"), kubectl::settled)?;
 
+    let areas = || command::output("kubectl", &["get", "namespaces", "--selector", AREAS, "--output=name"]);
+    wait::until("the namespaces of the areas are gone", 120, areas, String::is_empty)?;
     check::that(release.uninstall().is_err(), "helm uninstall succeeded while there was a Broker")?;
     let log = release.kubectl.run(&["logs", "job/cmq-operator-uninstall"])?;
     check::that(log.contains("cmq-e2e-last/last"), format!("the refusal does not name the Broker: {log}"))?;
