@@ -63,8 +63,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Serialize,
 {
     let name = object.name_any();
-    let reference =
-        owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
+    let reference = owner_reference(owner);
     let existing = metadata(api, &name).await?;
     // An object of ours that vanished meanwhile must not come back under a new UID with half of what it was.
     let uid = match &existing {
@@ -102,6 +101,17 @@ where
     }
 }
 
+/// What says that an object is this one's child. It does not block the owner's deletion: the garbage collector takes children that do
+/// before the owner, when somebody deletes in the foreground, and so before the owner's finalizer has looked after messages.
+///
+/// # Panics
+/// For an owner without a name or a UID, which none has that was read from the API server.
+pub fn owner_reference<O: Resource<DynamicType = ()>>(owner: &O) -> OwnerReference {
+    let reference =
+        owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
+    OwnerReference { block_owner_deletion: None, ..reference }
+}
+
 /// Deletes a child that is no longer wanted. One that is not there, or is not ours, is left as it is.
 ///
 /// # Errors
@@ -112,8 +122,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
     let Some(existing) = metadata(api, name).await? else { return Ok(()) };
-    let reference =
-        owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
+    let reference = owner_reference(owner);
     let Ok(uid) = owned(existing.meta(), "", &reference) else { return Ok(()) };
     if existing.metadata.deletion_timestamp.is_some() {
         return Ok(());

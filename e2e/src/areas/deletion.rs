@@ -23,9 +23,10 @@ pub(super) fn policies(scene: &Scene<'_>) -> Result<()> {
         check::same("code of a send", &json!(0), &wire::send(kubectl, "shared", name)?["code"])?;
     }
 
-    // The Broker of queues that are in use is not deleted.
-    kubectl.run(&["delete", "broker", "shared", "--wait=false"])?;
+    // The Broker of queues that are in use is not deleted, and in the foreground its pods are not either.
+    kubectl.run(&["delete", "broker", "shared", "--wait=false", "--cascade=foreground"])?;
     scene.wait_for_reason("broker", "shared", "InUse", 30)?;
+    wait::seconds(5);
     check::that(wire::attributes(kubectl, "shared", "kept")?.is_some(), "a Broker in use has stopped")?;
 
     for name in ["kept", "deleted", "emptied"] {

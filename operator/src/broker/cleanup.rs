@@ -78,7 +78,7 @@ pub(super) fn step(leaving: &Leaving) -> Step {
 pub(super) async fn advance(context: &Context, broker: &Broker, observed: &Observed) -> kube::Result<Step> {
     let namespace = broker.namespace().unwrap_or_default();
     let uid = broker.uid().unwrap_or_default();
-    let reference = kube::Resource::controller_owner_ref(broker, &()).unwrap_or_default();
+    let reference = apply::owner_reference(broker);
     let own_set =
         observed.set.as_ref().filter(|set| apply::owned(&set.metadata, "StatefulSet", &reference).is_ok());
     let users = users(context, broker).await?;
@@ -120,7 +120,8 @@ pub(super) async fn advance(context: &Context, broker: &Broker, observed: &Obser
     Ok(step)
 }
 
-/// Queues that refer to a Broker, are not being deleted, and are not what made it; sorted. Read from the API server.
+/// Queues that refer to a Broker and are not what made it, also those that are being deleted and still have to be withdrawn from it;
+/// sorted. Read from the API server.
 async fn users(context: &Context, broker: &Broker) -> kube::Result<Vec<String>> {
     let (namespace, name) = (broker.namespace().unwrap_or_default(), broker.name_any());
     let owners: Vec<_> = broker.owner_references().iter().map(|owner| owner.uid.clone()).collect();
@@ -129,8 +130,9 @@ async fn users(context: &Context, broker: &Broker) -> kube::Result<Vec<String>> 
     for part in context.settings.scope.parts() {
         let queues = api::<Queue>(&context.client, part).list(&parameters).await?;
         let refers = queues.iter().filter(|queue| refers(queue, &namespace, &name));
-        let alive = refers.filter(|queue| queue.metadata.deletion_timestamp.is_none());
-        let others = alive.filter(|queue| !queue.uid().is_some_and(|uid| owners.contains(&uid)));
+        let held =
+            refers.filter(|queue| queue.metadata.deletion_timestamp.is_none() || finalizer::is_set(*queue));
+        let others = held.filter(|queue| !queue.uid().is_some_and(|uid| owners.contains(&uid)));
         users.extend(
             others.map(|queue| format!("{}/{}", queue.namespace().unwrap_or_default(), queue.name_any())),
         );

@@ -85,7 +85,9 @@ fn unreachable(pod: &Pod) -> Option<Trouble> {
     let called_not_ready = condition(pod, "Ready").is_some_and(|(status, _)| status == "False");
     (well && called_not_ready && !gated).then(|| Trouble {
         reason: Reason::MemberUnreachable,
-        message: format!("its node {node} does not report; the pod stays with its volume until the node is back"),
+        message: format!(
+            "its node {node} does not report; the pod stays with its volume until the node is back"
+        ),
         hard: false,
     })
 }

@@ -6,8 +6,8 @@ use cmq_crds::broker::Broker;
 use cmq_crds::broker::storage::byte_size;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use kube::Api;
 use kube::api::PropagationPolicy;
-use kube::{Api, Resource};
 
 use super::build::{pod, stateful_set};
 use super::model::Model;
@@ -15,7 +15,7 @@ use super::observe::Observed;
 use super::roll::{self, Memory, SetView, Step};
 use super::volumes::Growth;
 use super::{Error, build::stateful_set::Form};
-use crate::apply::{self, owned};
+use crate::apply::{self, owned, owner_reference};
 use crate::context::Context;
 use crate::names;
 use crate::pki::certificate::sha256;
@@ -56,7 +56,7 @@ pub(super) async fn ensure(
     let Some(set) = &observed.set else {
         return create(context, broker, model, observed, template, wanted).await;
     };
-    let reference = broker.controller_owner_ref(&()).unwrap_or_default();
+    let reference = owner_reference(broker);
     let uid = owned(&set.metadata, "StatefulSet", &reference)?;
     if set.metadata.deletion_timestamp.is_some() {
         return Ok(Done::waiting());

@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::apply::{ApplyError, owned};
+use crate::apply::{ApplyError, owned, owner_reference};
 use crate::labels::{self, FIELD_MANAGER};
 
 /// A Secret as it should be.
@@ -34,8 +34,7 @@ where
     O: Resource<DynamicType = ()>,
 {
     let secret = api.get_opt(name).await?;
-    let reference =
-        owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
+    let reference = owner_reference(owner);
     if let Some(secret) = &secret {
         owned(&secret.metadata, "Secret", &reference)?;
     }
@@ -64,7 +63,7 @@ where
                 name: Some(wanted.name),
                 labels: Some(labels::of_pods(broker)),
                 annotations: Some(annotations),
-                owner_references: owner.controller_owner_ref(&()).map(|reference| vec![reference]),
+                owner_references: Some(vec![owner_reference(owner)]),
                 ..ObjectMeta::default()
             },
             type_: Some(wanted.kind.into()),

@@ -13,7 +13,7 @@ use crate::admin::{CallError, WaitReason, Withdrawal, Withdrawn, WithdrawnState}
 use crate::context::Context;
 use crate::reason::Reason;
 use crate::wakes::Key;
-use crate::{labels, namespaces};
+use crate::{finalizer, labels, namespaces};
 
 /// How long a broker that does not answer is waited for, where nothing is lost by not waiting.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -125,13 +125,19 @@ async fn facts(context: &Context, queue: &Queue) -> kube::Result<Facts> {
 /// `owner` is the UID of a Queue that should own the Broker.
 fn state(broker: Option<&Broker>, owner: Option<String>) -> BrokerState {
     let Some(broker) = broker else { return BrokerState::Missing };
+    let own_broker = owner.is_some();
     if owner.is_some_and(|uid| !broker.owner_references().iter().any(|owner| owner.uid == uid)) {
         return BrokerState::Foreign;
     }
-    if broker.metadata.deletion_timestamp.is_some() {
+    if broker.spec.stopped {
+        return BrokerState::Stopped;
+    }
+    // With our finalizer a shared Broker serves on until its last queue is withdrawn.
+    let waits = !own_broker && finalizer::is_set(broker);
+    if broker.metadata.deletion_timestamp.is_some() && !waits {
         return BrokerState::Deleting;
     }
-    if broker.spec.stopped { BrokerState::Stopped } else { BrokerState::There }
+    BrokerState::There
 }
 
 /// The order matters: what lets the object go for certain comes first, then what protects others, then the broker's word.

@@ -121,10 +121,13 @@ fn the_state_of_the_broker() {
         json!([{ "apiVersion": "cmq.dev/v1alpha1", "kind": "Queue", "name": "main", "uid": "uid-main" }]);
     main.metadata.owner_references = serde_json::from_value(owner).unwrap();
     assert_eq!(state(Some(&main), Some("uid-main".into())), BrokerState::There);
+    main.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert_eq!(state(Some(&main), None), BrokerState::Deleting, "nothing holds it");
+    main.metadata.finalizers = Some(vec![labels::FINALIZER.into()]);
+    assert_eq!(state(Some(&main), None), BrokerState::There, "it waits for its queues");
+    assert_eq!(state(Some(&main), Some("uid-main".into())), BrokerState::Deleting);
     main.spec.stopped = true;
     assert_eq!(state(Some(&main), None), BrokerState::Stopped);
-    main.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-    assert_eq!(state(Some(&main), None), BrokerState::Deleting);
 }
 
 #[test]

@@ -104,6 +104,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .after(&[shared]),
     Scenario::new(
+        "a broker that a leaving queue needs",
+        &[
+            |world| delete(world, "Broker", "bus"),
+            delete_orders,
+            |world| {
+                assert!(condition(world, "Queue", "orders", "DeletionBlocked").starts_with("True"));
+                assert!(condition(world, "Broker", "bus", "DeletionBlocked").starts_with("True"));
+                assert_eq!(messages(world, "orders"), Some(7));
+                world.brokers().put_messages("orders", 0);
+            },
+        ],
+        |world| {
+            gone(world, "Queue", "orders");
+            gone(world, "Broker", "bus");
+            gone(world, "StatefulSet", "bus-cmq");
+        },
+    )
+    .after(&[|world| on_bus(world, "DeleteIfEmpty"), orders_are_placed]),
+    Scenario::new(
         "the broker goes first, by force",
         &[
             |world| {
