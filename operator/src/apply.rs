@@ -101,15 +101,12 @@ where
     }
 }
 
-/// What says that an object is this one's child. It does not block the owner's deletion: the garbage collector takes children that do
-/// before the owner, when somebody deletes in the foreground, and so before the owner's finalizer has looked after messages.
+/// What says that an object is this one's child.
 ///
 /// # Panics
 /// For an owner without a name or a UID, which none has that was read from the API server.
 pub fn owner_reference<O: Resource<DynamicType = ()>>(owner: &O) -> OwnerReference {
-    let reference =
-        owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID");
-    OwnerReference { block_owner_deletion: None, ..reference }
+    owner.controller_owner_ref(&()).expect("an object read from the API server has a name and a UID")
 }
 
 /// Deletes a child that is no longer wanted. One that is not there, or is not ours, is left as it is.

@@ -174,8 +174,7 @@ async fn look(broker: &Broker, context: &Context) -> kube::Result<Option<Duratio
     if broker.metadata.deletion_timestamp.is_some() {
         return leave(broker, context).await;
     }
-    let paused =
-        broker.spec.paused || broker.annotations().get(labels::PAUSED).is_some_and(|value| value == "true");
+    let paused = is_paused(broker);
     if !paused {
         finalizer::put(&api(broker, context), broker).await?;
     }
@@ -219,6 +218,11 @@ fn next(broker: &Broker, look: &Look<'_>) -> Duration {
     }
 }
 
+fn is_paused(broker: &Broker) -> bool {
+    broker.spec.paused || broker.annotations().get(labels::PAUSED).is_some_and(|value| value == "true")
+}
+
+/// A look at a Broker that is being deleted. As long as something blocks that, it is kept as any other.
 async fn leave(broker: &Broker, context: &Context) -> kube::Result<Option<Duration>> {
     if !finalizer::is_set(broker) {
         return Ok(None);
@@ -239,9 +243,17 @@ async fn leave(broker: &Broker, context: &Context) -> kube::Result<Option<Durati
         }
         cleanup::Step::RemoveSet | cleanup::Step::Wait | cleanup::Step::RemoveClaims => None,
     };
-    let look = Look { leaving: Some(blocked), queues: queues(broker, context), ..seen(broker, &observed) };
+    let serves_on = blocked.is_some() && !is_paused(broker);
+    let mut look =
+        Look { leaving: Some(blocked), queues: queues(broker, context), ..seen(broker, &observed) };
+    if serves_on {
+        finalizer::take_from_foreground(&api(broker, context), broker).await?;
+        if let Err(error) = advance::advance(context, broker, &observed, &mut look).await {
+            look.refusal = Some(error.sort()?);
+        }
+    }
     write_status(broker, context, &look).await?;
-    Ok(Some(retry::jittered(retry::WAITING)))
+    Ok(Some(retry::jittered(retry::WAITING).min(next(broker, &look))))
 }
 
 /// Whether the status has a condition with this reason: an event is for what is new.

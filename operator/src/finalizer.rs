@@ -51,11 +51,30 @@ pub async fn take<K>(api: &Api<K>, object: &K) -> kube::Result<()>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let Some(index) = object.finalizers().iter().position(|name| name == FINALIZER) else { return Ok(()) };
+    remove(api, object, FINALIZER).await
+}
+
+/// Makes a deletion in the foreground one in the background: the garbage collector takes children first in the former, whatever our
+/// finalizer still has to do with them.
+///
+/// # Errors
+/// As [`take`].
+pub async fn take_from_foreground<K>(api: &Api<K>, object: &K) -> kube::Result<()>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    remove(api, object, "foregroundDeletion").await
+}
+
+async fn remove<K>(api: &Api<K>, object: &K, finalizer: &str) -> kube::Result<()>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let Some(index) = object.finalizers().iter().position(|name| name == finalizer) else { return Ok(()) };
     let path = format!("/metadata/finalizers/{index}");
     let operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": object.uid() },
-        { "op": "test", "path": path, "value": FINALIZER },
+        { "op": "test", "path": path, "value": finalizer },
         { "op": "remove", "path": path },
     ]);
     match patch(api, object, operations).await {

@@ -66,6 +66,7 @@ fn journals() -> Vec<Vec<u8>> {
         batches.concat(),
         [&batches.concat()[..], &[0; 64]].concat(),
         [&batches[0][..], &batches[1][..40], &batches[2]].concat(),
+        [&marks::TRAILER[..], &batches[0]].concat(),
     ]
 }
 
@@ -75,8 +76,8 @@ fn journal(input: &[u8]) {
     let mut mended = input.to_vec();
     let mut start = 0;
     for at in memchr::memmem::find_iter(input, &marks::TRAILER) {
-        let content = (start + marks::HEAD_BYTES).min(at)..at.saturating_sub(9);
-        if let Some(content) = mended.get(content) {
+        let content = at.checked_sub(9).map(|end| (start + marks::HEAD_BYTES).min(at)..end);
+        if let Some(content) = content.and_then(|content| mended.get(content)) {
             let checksum = xxh3_64(content);
             mended[at - 8..at].copy_from_slice(&checksum.to_le_bytes());
         }

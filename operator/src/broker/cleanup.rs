@@ -120,23 +120,27 @@ pub(super) async fn advance(context: &Context, broker: &Broker, observed: &Obser
     Ok(step)
 }
 
-/// Queues that refer to a Broker and are not what made it, also those that are being deleted and still have to be withdrawn from it;
-/// sorted. Read from the API server.
+/// Queues that need a Broker, sorted: those that refer to it, and whichever is being deleted and still has to be withdrawn from it, also
+/// the one that made it. Read from the API server.
 async fn users(context: &Context, broker: &Broker) -> kube::Result<Vec<String>> {
     let (namespace, name) = (broker.namespace().unwrap_or_default(), broker.name_any());
-    let owners: Vec<_> = broker.owner_references().iter().map(|owner| owner.uid.clone()).collect();
+    let leaves = |queue: &Queue| queue.metadata.deletion_timestamp.is_some();
     let parameters = ListParams::default().fields(&format!("spec.brokerRef.name={name}"));
     let mut users = Vec::new();
     for part in context.settings.scope.parts() {
         let queues = api::<Queue>(&context.client, part).list(&parameters).await?;
-        let refers = queues.iter().filter(|queue| refers(queue, &namespace, &name));
-        let held =
-            refers.filter(|queue| queue.metadata.deletion_timestamp.is_none() || finalizer::is_set(*queue));
-        let others = held.filter(|queue| !queue.uid().is_some_and(|uid| owners.contains(&uid)));
-        users.extend(
-            others.map(|queue| format!("{}/{}", queue.namespace().unwrap_or_default(), queue.name_any())),
-        );
+        let refers = queues.items.into_iter().filter(|queue| refers(queue, &namespace, &name));
+        users.extend(refers.filter(|queue| !leaves(queue) || finalizer::is_set(queue)));
     }
+    for owner in broker.owner_references() {
+        let maker = api::<Queue>(&context.client, Some(&namespace)).get_opt(&owner.name).await?;
+        let maker = maker.filter(|maker| maker.uid().as_ref() == Some(&owner.uid));
+        users.extend(maker.filter(|maker| leaves(maker) && finalizer::is_set(maker)));
+    }
+    let mut users: Vec<_> = users
+        .iter()
+        .map(|queue| format!("{}/{}", queue.namespace().unwrap_or_default(), queue.name_any()))
+        .collect();
     users.sort();
     Ok(users)
 }

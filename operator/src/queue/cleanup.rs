@@ -125,16 +125,14 @@ async fn facts(context: &Context, queue: &Queue) -> kube::Result<Facts> {
 /// `owner` is the UID of a Queue that should own the Broker.
 fn state(broker: Option<&Broker>, owner: Option<String>) -> BrokerState {
     let Some(broker) = broker else { return BrokerState::Missing };
-    let own_broker = owner.is_some();
     if owner.is_some_and(|uid| !broker.owner_references().iter().any(|owner| owner.uid == uid)) {
         return BrokerState::Foreign;
     }
     if broker.spec.stopped {
         return BrokerState::Stopped;
     }
-    // With our finalizer a shared Broker serves on until its last queue is withdrawn.
-    let waits = !own_broker && finalizer::is_set(broker);
-    if broker.metadata.deletion_timestamp.is_some() && !waits {
+    // With our finalizer it serves on until its last queue is withdrawn.
+    if broker.metadata.deletion_timestamp.is_some() && !finalizer::is_set(broker) {
         return BrokerState::Deleting;
     }
     BrokerState::There

@@ -125,7 +125,7 @@ fn the_state_of_the_broker() {
     assert_eq!(state(Some(&main), None), BrokerState::Deleting, "nothing holds it");
     main.metadata.finalizers = Some(vec![labels::FINALIZER.into()]);
     assert_eq!(state(Some(&main), None), BrokerState::There, "it waits for its queues");
-    assert_eq!(state(Some(&main), Some("uid-main".into())), BrokerState::Deleting);
+    assert_eq!(state(Some(&main), Some("uid-main".into())), BrokerState::There);
     main.spec.stopped = true;
     assert_eq!(state(Some(&main), None), BrokerState::Stopped);
 }

@@ -20,13 +20,15 @@ pub(crate) struct Scenario {
     pub(crate) acts: &'static [Act],
     /// Whether a user asked for messages to be deleted.
     pub(crate) loses: bool,
+    /// Whether somebody else takes the certificates, so that calls may fail until there are others.
+    pub(crate) robs: bool,
     /// What must hold at the end.
     pub(crate) holds: fn(&World),
 }
 
 impl Scenario {
     pub(crate) const fn new(name: &'static str, acts: &'static [Act], holds: fn(&World)) -> Self {
-        Self { name, absent: &[], before: &[], acts, loses: false, holds }
+        Self { name, absent: &[], before: &[], acts, loses: false, robs: false, holds }
     }
 
     /// The same after something else, which no fault disturbs.
@@ -37,6 +39,11 @@ impl Scenario {
     /// The same where messages go because a user asked for it.
     pub(crate) const fn losing(self) -> Self {
         Self { loses: true, ..self }
+    }
+
+    /// The same where somebody else takes the certificates.
+    pub(crate) const fn robbing(self) -> Self {
+        Self { robs: true, ..self }
     }
 
     /// Does what comes before, and sees that an operator that starts then has nothing to do.
@@ -80,7 +87,7 @@ impl Scenario {
             }
             let (lost, untrusted) = {
                 let brokers = world.brokers();
-                (brokers.lost.clone(), brokers.untrusted.clone())
+                (brokers.lost.clone(), if self.robs { Vec::new() } else { brokers.untrusted.clone() })
             };
             Outcome { end: end::of(&world), lost, untrusted, world }
         })

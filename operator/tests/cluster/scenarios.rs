@@ -109,6 +109,12 @@ pub(crate) fn delete(world: &World, kind: &str, name: &str) {
         .expect("it is there");
 }
 
+/// Deletes as `kubectl delete --cascade=foreground` does.
+pub(crate) fn delete_in_foreground(world: &World, kind: &str, name: &str) {
+    let how = Deletion { foreground: true, ..Deletion::default() };
+    world.server.write(|store| store.delete(named(kind), SHOP, name, &how)).expect("it is there");
+}
+
 /// An object; null if it is not there.
 pub(crate) fn get(world: &World, kind: &str, name: &str) -> Value {
     world.server.read().get(named(kind), SHOP, name).map_or(Value::Null, |object| Value::clone(object))

@@ -54,13 +54,11 @@ pub(super) fn execute(store: &mut Store, call: Call) -> Result<Arc<Value>, Refus
         Verb::Delete => {
             let options: Value = if call.body.is_empty() { json!({}) } else { read(&call)? };
             let text = |value: &Value| value.as_str().map(str::to_owned);
-            if options["propagationPolicy"] == "Foreground" {
-                return Err(Refusal::bad_request("foreground deletion is not simulated"));
-            }
             let how = Deletion {
                 uid: text(&options["preconditions"]["uid"]),
                 resource_version: text(&options["preconditions"]["resourceVersion"]),
                 orphan: options["propagationPolicy"] == "Orphan",
+                foreground: options["propagationPolicy"] == "Foreground",
                 at_once: options["gracePeriodSeconds"] == 0,
             };
             store.delete(kind, &call.namespace, &call.name, &how)

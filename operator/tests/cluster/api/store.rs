@@ -48,12 +48,16 @@ pub(crate) struct Store {
     started: Instant,
 }
 
+/// Finalizer of an object whose children go first.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+
 /// What a delete asks for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deletion {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) orphan: bool,
+    pub(crate) foreground: bool,
     pub(crate) at_once: bool,
 }
 
@@ -141,7 +145,9 @@ impl Store {
     /// the operator reads does not.
     pub(crate) fn stirred(&self, revision: u64) -> bool {
         let quiet = |change: &Change| {
-            let kept = change.before.is_some() && change.after.is_some();
+            let finalizers =
+                |state: &Option<Arc<Value>>| Some(state.as_ref()?["metadata"]["finalizers"].clone());
+            let kept = matches!((finalizers(&change.before), finalizers(&change.after)), (Some(a), Some(b)) if a == b);
             ["Event", "Lease"].contains(&change.key.0) || kept && ["Queue", "Broker"].contains(&change.key.0)
         };
         self.since(revision).is_none_or(|mut changes| changes.any(|(_, change)| !quiet(change)))
@@ -280,7 +286,7 @@ impl Store {
         if how.orphan {
             self.orphan(metadata["uid"].as_str().unwrap_or_default());
         }
-        let finalized = metadata["finalizers"].as_array().is_none_or(Vec::is_empty);
+        let finalized = metadata["finalizers"].as_array().is_none_or(Vec::is_empty) && !how.foreground;
         let graceful = ["Pod", "Namespace"].contains(&kind.name) && !how.at_once;
         if finalized && !graceful {
             return Ok(self.remove(kind, &old));
@@ -290,6 +296,11 @@ impl Store {
         }
         let mut new = Value::clone(&old.value);
         new["metadata"]["deletionTimestamp"] = json!(self.now_text());
+        if how.foreground {
+            let mut finalizers = new["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+            finalizers.push(json!(FOREGROUND));
+            new["metadata"]["finalizers"] = json!(finalizers);
+        }
         if let Some(generation) = new["metadata"]["generation"].as_i64() {
             new["metadata"]["generation"] = json!(generation + 1);
         }

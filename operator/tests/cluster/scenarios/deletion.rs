@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    SHOP, annotate, broker, condition, delete, get, messages, orders, orders_are_placed, queue, shared,
+    SHOP, annotate, broker, condition, delete, delete_in_foreground, get, messages, orders,
+    orders_are_placed, queue, shared,
 };
 use crate::api::kinds::named;
 use crate::api::store::Deletion;
@@ -103,6 +104,42 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
     )
     .after(&[shared]),
+    Scenario::new(
+        "a broker that queues need, in the foreground",
+        &[
+            |world| delete_in_foreground(world, "Broker", "bus"),
+            |world| {
+                assert!(get(world, "StatefulSet", "bus-cmq").is_object(), "it serves again");
+                assert_eq!(condition(world, "Broker", "bus", "Ready"), "True Serving");
+                delete(world, "Queue", "work");
+                delete(world, "Queue", "dead");
+            },
+        ],
+        |world| {
+            gone(world, "Broker", "bus");
+            gone(world, "StatefulSet", "bus-cmq");
+        },
+    )
+    .after(&[shared])
+    .robbing(),
+    Scenario::new(
+        "a queue that holds messages, with pods and volume, in the foreground",
+        &[
+            |world| delete_in_foreground(world, "Queue", "orders"),
+            |world| {
+                assert!(condition(world, "Queue", "orders", "DeletionBlocked").starts_with("True"));
+                assert_eq!(messages(world, "orders"), Some(7));
+                world.brokers().put_messages("orders", 0);
+            },
+        ],
+        |world| {
+            gone(world, "Queue", "orders");
+            gone(world, "Broker", "orders");
+            gone(world, "PersistentVolumeClaim", "data-orders-cmq-0");
+        },
+    )
+    .after(&[|world| own(world, "DeleteIfEmpty", "Delete"), orders_are_placed])
+    .robbing(),
     Scenario::new(
         "a broker that a leaving queue needs",
         &[
