@@ -37,8 +37,8 @@ mod status;
 mod validate;
 mod verdict;
 
-/// Queues looked at at once, all parts of the scope together; most of them wait at the desk.
-const CONCURRENCY: u16 = 64;
+/// Queues looked at at once, all parts of the scope together. Most of them wait at the desk, where the calls of one Broker become one.
+const CONCURRENCY: u16 = 256;
 /// Queues looked at at once in one part of the scope, however many parts there are.
 const CONCURRENCY_MIN: u16 = 4;
 /// Changes of an object that come so close to each other are looked at as one.
