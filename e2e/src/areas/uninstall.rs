@@ -11,9 +11,12 @@ use crate::release::Release;
 use crate::scene::AREAS;
 use crate::wait;
 
-/// What stays on purpose.
-const DEFINITIONS: [&str; 2] =
-    ["CustomResourceDefinition /brokers.cmq.dev", "CustomResourceDefinition /queues.cmq.dev"];
+/// What stays on purpose, and what the API server makes of it.
+const DEFINITIONS: [&str; 3] = [
+    "CustomResourceDefinition /brokers.cmq.dev",
+    "CustomResourceDefinition /queues.cmq.dev",
+    "APIService /v1alpha1.cmq.dev",
+];
 
 /// Refused while there is a Broker; then everything goes but the definitions, which this removes in the end.
 pub(crate) fn run(release: &Release<'_>, before: &Inventory) -> Result<()> {
