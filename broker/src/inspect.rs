@@ -36,7 +36,7 @@ pub struct InspectArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value = "text")]
     pub output: Output,
-    /// Directory for a copy of the journals, up to 256 MiB; by default the system's temporary one.
+    /// Directory for a copy of the journals, up to 320 MiB; by default the system's temporary one.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
 }

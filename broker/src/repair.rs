@@ -25,7 +25,7 @@ pub struct RepairArgs {
     /// Do it even if messages, or other acknowledged changes, are lost by it.
     #[arg(long, requires = "apply")]
     pub accept_loss: bool,
-    /// Directory for a copy of the journals, up to 256 MiB; by default the system's temporary one.
+    /// Directory for a copy of the journals, up to 320 MiB; by default the system's temporary one.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
 }

@@ -61,8 +61,12 @@ pub const COMMIT_BYTES_MAX: usize = 4 * MIB as usize;
 /// What may wait for the committer, in bytes: `submit` blocks above it.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 16 * MIB as usize;
 
-/// What all journals together may take on disk, in bytes. It bounds how long the next open takes.
+/// What all journals together may hold, in bytes. It bounds how long the next open takes.
 pub const JOURNAL_BYTES_MAX: u64 = 256 * MIB;
+/// Length that fjall gives a journal before anything is in it, in bytes: what is not written yet takes no room on disk, but counts
+/// as length of the journals.
+#[cfg(test)]
+pub(super) const JOURNAL_BYTES_AHEAD: u64 = 64 * MIB;
 /// From this much on, sealed journals make fjall flush the trees that hold the oldest one back, in bytes. The least that
 /// fjall takes. The active journal is rotated at the first flush after 64 MB.
 pub(super) const JOURNAL_BYTES_SEALED: u64 = 64 * MIB;
