@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+use crate::apply::is_absent;
 use crate::config::Installation;
 use crate::watch::{Scope, api};
 use crate::{finalizer, lease};
@@ -40,8 +41,8 @@ pub enum UninstallError {
     Api(#[from] kube::Error),
     /// There are objects.
     #[error(
-        "refused: there are {0}. Delete them, or set the chart's uninstall.policy to Orphan (they stay and serve on, without \
-         an operator) or to Delete, by helm upgrade"
+        "refused: there are {0}. Delete them, or undo the attempt by helm rollback and set the chart's uninstall.policy by helm \
+         upgrade, to Orphan (they stay and serve on, without an operator) or to Delete"
     )]
     InUse(String),
     /// They did not go, or not all of their finalizers.
@@ -154,7 +155,11 @@ impl Objects<'_> {
             let api = api::<K>(self.client, part);
             let mut page = ListParams::default().limit(PAGE);
             loop {
-                let list = api.list(&page).await?;
+                let list = match api.list(&page).await {
+                    // A definition that somebody deleted took its objects with it.
+                    Err(error) if is_absent(&error) => break,
+                    list => list?,
+                };
                 objects.extend(list.items);
                 match list.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => page = page.continue_token(&token),
