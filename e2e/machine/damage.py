@@ -93,6 +93,8 @@ def flip_in_table(data):
 
 
 LOG = "db/keyspaces/1"
+# What is lost as a whole is named by its batches or, where tables hold rows from behind the break, by where the log ends.
+WHOLE = "batches|is the last that can be used"
 CASES = [
     Case("durable missing", remove("durable"), "durable", ["durable"]),
     Case("durable zeroed", zero("durable"), "durable", ["durable"]),
@@ -104,8 +106,8 @@ CASES = [
     Case("journal flipped, early", flip_in_journal(0.2), ".jnl", [".jnl", "batches"], loses=True),
     Case("journal flipped, late", flip_in_journal(0.8), ".jnl", [".jnl", "batches"], loses=True),
     Case("journal zeroed", zero_in_journal, ".jnl", [".jnl", "batches"], loses=True),
-    Case("journal cut", cut_journal, "synced|is missing", ["batches"], loses=True),
-    Case("journal missing", remove("db/*.jnl"), "synced|is missing", ["batches"], loses=True, empties=True),
+    Case("journal cut", cut_journal, "synced|is missing", [WHOLE], loses=True),
+    Case("journal missing", remove("db/*.jnl"), "synced|is missing", [WHOLE], loses=True, empties=True),
     Case("block of a table flipped", flip_in_table, "cannot be read", ["message|entr"], loses=True, starts=None),
 ]
 
@@ -184,8 +186,8 @@ def check(program, case, data, ledger):
         if not case.repairs:
             return reported.splitlines()[0]
     lost = set(re.findall(r"lost: message (\d+)", reported))
-    # What is lost as a whole is named by its batches or by where the log ends, and not message by message.
-    batches = re.search("batches|is the last that can be used", reported) is not None
+    # And not message by message.
+    batches = re.search(WHOLE, reported) is not None
     code, shown = tool(program, "inspect", "--data-dir", data)
     assert code == 0, f"after the repair: {shown}"
 
