@@ -9,10 +9,7 @@ step_cluster() {
     need_venv
     .venv/bin/pip install --quiet --requirement e2e/clients/python/requirements.txt
     PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -m unittest discover e2e/clients/python
-    if ! "$cluster" up; then
-        remark "NOT run: no cluster comes up on this machine"
-        return
-    fi
+    "$cluster" up
     TAKE_DOWN=("$cluster" down)
     (
         eval "$("$cluster" env)"
