@@ -63,7 +63,7 @@ pub(crate) const AREAS: &[Area] = &[
     ),
     area("two-operators", "two pods of the operator, and the leader is killed", false, operator::two),
     area("upgrade", "helm upgrade and rollback of the operator restart no broker", true, operator::upgraded),
-    area("drain", "each node in turn is drained under load", false, nodes::drained),
+    area("drain", "the node of a pod is drained under load, three times", false, nodes::drained),
     area("node-crashed", "the node of a pod crashes and comes back", false, nodes::crashed),
     area(
         "node-partitioned",

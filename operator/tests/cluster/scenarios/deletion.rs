@@ -26,6 +26,16 @@ fn gone(world: &World, kind: &str, name: &str) {
     assert!(object.is_null(), "{kind} {name} should be gone: {object:#}");
 }
 
+fn bus_is_gone(world: &World) {
+    gone(world, "Broker", "bus");
+    gone(world, "StatefulSet", "bus-cmq");
+}
+
+fn delete_users_of_bus(world: &World) {
+    delete(world, "Queue", "work");
+    delete(world, "Queue", "dead");
+}
+
 fn delete_orders(world: &World) {
     delete(world, "Queue", "orders");
 }
@@ -94,14 +104,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             |world| delete(world, "Broker", "bus"),
             |world| {
                 assert!(get(world, "StatefulSet", "bus-cmq").is_object(), "it serves on");
-                delete(world, "Queue", "work");
-                delete(world, "Queue", "dead");
+                delete_users_of_bus(world);
             },
         ],
-        |world| {
-            gone(world, "Broker", "bus");
-            gone(world, "StatefulSet", "bus-cmq");
-        },
+        bus_is_gone,
     )
     .after(&[shared]),
     Scenario::new(
@@ -111,14 +117,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             |world| {
                 assert!(get(world, "StatefulSet", "bus-cmq").is_object(), "it serves again");
                 assert_eq!(condition(world, "Broker", "bus", "Ready"), "True Serving");
-                delete(world, "Queue", "work");
-                delete(world, "Queue", "dead");
+                delete_users_of_bus(world);
             },
         ],
-        |world| {
-            gone(world, "Broker", "bus");
-            gone(world, "StatefulSet", "bus-cmq");
-        },
+        bus_is_gone,
     )
     .after(&[shared])
     .robbing(),
@@ -154,8 +156,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ],
         |world| {
             gone(world, "Queue", "orders");
-            gone(world, "Broker", "bus");
-            gone(world, "StatefulSet", "bus-cmq");
+            bus_is_gone(world);
         },
     )
     .after(&[|world| on_bus(world, "DeleteIfEmpty"), orders_are_placed]),
@@ -166,10 +167,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 annotate(world, "Broker", "bus", "cmq.dev/force-delete", json!("true"));
                 delete(world, "Broker", "bus");
             },
-            |world| {
-                delete(world, "Queue", "work");
-                delete(world, "Queue", "dead");
-            },
+            delete_users_of_bus,
         ],
         |world| {
             gone(world, "Broker", "bus");
